@@ -1,0 +1,82 @@
+/* The running model: weights, KV pages and the step that advances many sequences at once.
+ *
+ *     struct engine *en;
+ *     if (engine_open(&en, path, &opts, &e)) ...
+ *     int seq = engine_seq_open(en);
+ *     struct engine_slice s = {.seq = seq, .tokens = ids, .n = n, .want = ENGINE_LOGITS_LAST};
+ *     if (engine_step(en, &s, 1, &e)) ...          s.logits[engine_vocab(en)]
+ *     engine_close(en);
+ *
+ * All calls from one thread. A failed step leaves every sequence as it was.
+ */
+#ifndef ENGINE_H
+#define ENGINE_H
+
+#include "err.h"
+#include "gguf.h"
+#include "tok.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct engine;
+
+enum engine_stage { ENGINE_LOAD, ENGINE_PREFILL };
+
+struct engine_opts {
+    int threads; /* 0: the cores in the affinity mask and the cgroup's share */
+    int ctx; /* tokens a sequence may hold; 0: 8192, or less where the model was trained on less */
+    int max_seqs;    /* 0: 1 */
+    int kv_tokens;   /* tokens of KV cache for all sequences together; 0: ctx * max_seqs */
+    int chunk;       /* most tokens of one forward pass; longer slices are cut; 0: 512 */
+    const char *cpu; /* "ref", "avx2", "avx512"; NULL: the best this machine has */
+    bool exact;      /* float32 activations and KV: the reference for accuracy, slow */
+    void (*progress)(void *arg, int64_t done, int64_t total); /* of load, may be NULL */
+    void *progress_arg;
+};
+
+ERR_DOOR int engine_open(struct engine **out, const char *path, const struct engine_opts *o,
+                         struct err *e);
+void engine_close(struct engine *en);
+
+struct engine_info {
+    const char *arch; /* "qwen2" */
+    const char *cpu;  /* "avx512" */
+    int threads, ctx, ctx_train, n_layers, d_model, n_vocab;
+    int64_t n_params;
+    size_t weight_bytes; /* as packed in memory */
+    size_t kv_bytes;     /* of the whole cache */
+    size_t step_bytes;   /* scratch of a step */
+    int64_t
+        macs_per_token; /* multiply-accumulates of the weights for one token, LM head included */
+    size_t bytes_per_token; /* weight bytes that decoding one token reads */
+};
+void engine_info(const struct engine *en, struct engine_info *info);
+const struct tok *engine_tok(const struct engine *en); /* borrowed, lives as long as the engine */
+int engine_vocab(const struct engine *en);
+
+/* A new empty sequence, or ERR_LIMIT when max_seqs are open. */
+int engine_seq_open(struct engine *en);
+void engine_seq_close(struct engine *en, int seq);
+int engine_seq_len(const struct engine *en, int seq); /* tokens held */
+/* Forgets all tokens from position n on (n <= engine_seq_len). */
+void engine_seq_truncate(struct engine *en, int seq, int n);
+
+enum engine_want { ENGINE_LOGITS_NONE, ENGINE_LOGITS_LAST, ENGINE_LOGITS_ALL };
+
+struct engine_slice {
+    int seq;
+    const int32_t *tokens; /* appended to the sequence */
+    int n;
+    enum engine_want want;
+    /* Out: [1 or n][engine_vocab] float32, the engine's, until the next step. NULL if none wanted.
+     */
+    const float *logits;
+};
+/* Computes all slices in one step (cut into passes of at most `chunk` tokens together). No two
+ * slices name the same sequence. ERR_LIMIT when a sequence would outgrow ctx or the pages run out,
+ * nothing changed. ENGINE_LOGITS_ALL only for n <= chunk. */
+ERR_DOOR int engine_step(struct engine *en, struct engine_slice *slices, int n_slices,
+                         struct err *e);
+
+#endif
