@@ -1,0 +1,136 @@
+/* One generation counter starts a run, one counter of finished workers ends it. Whoever waits spins
+ * first, then yields (so that a preempted worker gets the core it is waited for on), and workers
+ * finally sleep on a condition. The invariant: `go` only changes under the lock, so no wake-up is
+ * lost.
+ */
+#include "pool.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+enum { POOL_MAX = 256, SPINS = 4000, YIELDS = 50 };
+
+struct pool {
+    int n, started;
+    pool_fn *fn;
+    void *arg;
+    _Alignas(64) atomic_uint go;
+    _Alignas(64) atomic_uint done;
+    _Alignas(64) atomic_uint arrived, phase;
+    _Alignas(64) pthread_mutex_t lock;
+    pthread_cond_t wake;
+    int sleepers;
+    struct worker {
+        struct pool *pool;
+        int index;
+        pthread_t thread;
+    } workers[];
+};
+
+static inline void relax(int i)
+{
+    if (i > SPINS)
+        sched_yield();
+    else
+        __builtin_ia32_pause();
+}
+
+static unsigned wait_for_run(struct pool *p, unsigned seen)
+{
+    for (int i = 0; i < SPINS + YIELDS; i++) {
+        unsigned go = atomic_load_explicit(&p->go, memory_order_acquire);
+        if (go != seen) return go;
+        relax(i);
+    }
+    pthread_mutex_lock(&p->lock);
+    p->sleepers++;
+    while (atomic_load(&p->go) == seen) pthread_cond_wait(&p->wake, &p->lock);
+    p->sleepers--;
+    pthread_mutex_unlock(&p->lock);
+    return atomic_load(&p->go);
+}
+
+static void *work(void *arg)
+{
+    struct worker *w = arg;
+    struct pool *p = w->pool;
+    for (unsigned seen = 0;;) {
+        seen = wait_for_run(p, seen);
+        if (!p->fn) return NULL;
+        p->fn(p->arg, w->index);
+        atomic_fetch_add_explicit(&p->done, 1, memory_order_release);
+    }
+}
+
+static void start(struct pool *p, pool_fn *fn, void *arg)
+{
+    p->fn = fn;
+    p->arg = arg;
+    atomic_store_explicit(&p->done, 0, memory_order_relaxed);
+    pthread_mutex_lock(&p->lock);
+    atomic_fetch_add(&p->go, 1);
+    if (p->sleepers) pthread_cond_broadcast(&p->wake);
+    pthread_mutex_unlock(&p->lock);
+}
+
+int pool_open(struct pool **out, int n_threads, struct err *e)
+{
+    if (n_threads < 1 || n_threads > POOL_MAX)
+        return err_set(e, ERR_USAGE, "%d threads asked for; 1 to %d are possible", n_threads,
+                       POOL_MAX);
+    size_t bytes = sizeof(struct pool) + (size_t)n_threads * sizeof(struct worker);
+    struct pool *p = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    if (!p) return err_nomem(e, bytes, "worker threads");
+    *p = (struct pool){.n = n_threads};
+    pthread_mutex_init(&p->lock, NULL);
+    pthread_cond_init(&p->wake, NULL);
+    for (int i = 1; i < n_threads; i++) {
+        p->workers[i] = (struct worker){.pool = p, .index = i};
+        if (pthread_create(&p->workers[i].thread, NULL, work, &p->workers[i])) {
+            pool_close(p);
+            return err_set(e, ERR_IO, "the system refuses worker thread %d of %d", i + 1,
+                           n_threads);
+        }
+        p->started++;
+    }
+    *out = p;
+    return 0;
+}
+
+void pool_close(struct pool *p)
+{
+    if (!p) return;
+    start(p, NULL, NULL);
+    for (int i = 1; i <= p->started; i++) pthread_join(p->workers[i].thread, NULL);
+    pthread_cond_destroy(&p->wake);
+    pthread_mutex_destroy(&p->lock);
+    free(p);
+}
+
+int pool_size(const struct pool *p)
+{
+    return p->n;
+}
+
+void pool_run(struct pool *p, pool_fn *fn, void *arg)
+{
+    if (p->n > 1) start(p, fn, arg);
+    fn(arg, 0);
+    for (int i = 0; p->n > 1; i++) {
+        if (atomic_load_explicit(&p->done, memory_order_acquire) == (unsigned)p->n - 1) break;
+        relax(i);
+    }
+}
+
+void pool_barrier(struct pool *p)
+{
+    unsigned phase = atomic_load_explicit(&p->phase, memory_order_acquire);
+    if (atomic_fetch_add_explicit(&p->arrived, 1, memory_order_acq_rel) == (unsigned)p->n - 1) {
+        atomic_store_explicit(&p->arrived, 0, memory_order_relaxed);
+        atomic_store_explicit(&p->phase, phase + 1, memory_order_release);
+        return;
+    }
+    for (int i = 0; atomic_load_explicit(&p->phase, memory_order_acquire) == phase; i++) relax(i);
+}

@@ -1,0 +1,274 @@
+/* Steps: slices of sequences become rows of forward passes of at most `chunk` rows. A step is
+ * checked whole before anything is computed (lengths, pages, token ids), so a refused one changes
+ * nothing. */
+#include "engine.h"
+
+#include "cpu.h"
+#include "kv.h"
+#include "llm.h"
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    CHUNK_DEFAULT = 512,
+    CHUNK_MAX = 8192,
+    SEQS_MAX = 1024,
+    CTX_DEFAULT = 8192,
+    CTX_MAX = 1 << 24
+};
+
+struct engine {
+    struct gguf *g;
+    struct tok *tok;
+    struct nn *nn;
+    struct llm *llm;
+    struct llm_info info;
+    struct kv kv;
+    int ctx, chunk, max_seqs;
+    /* A pass's rows, [chunk] each. */
+    int32_t *tokens;
+    int *pos, *out_rows;
+    struct nn_span *spans; /* [max_seqs] */
+    float *logits;         /* [logit_rows][vocab] */
+    int logit_rows;
+};
+
+static int limits(struct engine *en, const struct engine_opts *o, struct err *e)
+{
+    en->chunk = o->chunk ? o->chunk : CHUNK_DEFAULT;
+    en->max_seqs = o->max_seqs ? o->max_seqs : 1;
+    if (en->chunk < 1 || en->chunk > CHUNK_MAX)
+        return err_set(e, ERR_USAGE, "a chunk of %d tokens; 1 to %d are possible", en->chunk,
+                       CHUNK_MAX);
+    if (en->max_seqs < 1 || en->max_seqs > SEQS_MAX)
+        return err_set(e, ERR_USAGE, "%d sequences; 1 to %d are possible", en->max_seqs, SEQS_MAX);
+    if (o->ctx < 0 || o->ctx > CTX_MAX)
+        return err_set(e, ERR_USAGE, "a context of %d tokens; up to %d are possible", o->ctx,
+                       CTX_MAX);
+    return 0;
+}
+
+static int make_rows(struct engine *en, struct err *e)
+{
+    size_t n = (size_t)en->chunk;
+    en->tokens = malloc(n * sizeof *en->tokens);
+    en->pos = malloc(n * sizeof *en->pos);
+    en->out_rows = malloc(n * sizeof *en->out_rows);
+    en->spans = malloc((size_t)en->max_seqs * sizeof *en->spans);
+    en->logit_rows = en->max_seqs;
+    size_t bytes = (size_t)en->logit_rows * (size_t)en->info.vocab * sizeof *en->logits;
+    en->logits = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    if (!en->tokens || !en->pos || !en->out_rows || !en->spans || !en->logits)
+        return err_nomem(e, bytes, "the rows of a step");
+    return 0;
+}
+
+static int open_kv(struct engine *en, const struct engine_opts *o, struct err *e)
+{
+    int train = en->info.ctx_train;
+    en->ctx = o->ctx ? o->ctx : train < CTX_DEFAULT ? train : CTX_DEFAULT;
+    int64_t tokens = o->kv_tokens ? o->kv_tokens : (int64_t)en->ctx * en->max_seqs;
+    if (tokens > INT32_MAX / 2)
+        return err_set(e, ERR_LIMIT, "%lld tokens of KV cache", (long long)tokens);
+    struct nn_kv shape = {.layers = en->info.layers,
+                          .heads = en->info.kv_heads,
+                          .d_head = en->info.d_head,
+                          .f32 = o->exact};
+    return kv_init(&en->kv, &shape, en->max_seqs, en->ctx, (int)tokens, e);
+}
+
+int engine_open(struct engine **out, const char *path, const struct engine_opts *o, struct err *e)
+{
+    struct engine *en = calloc(1, sizeof *en);
+    if (!en) return err_nomem(e, sizeof *en, "an engine");
+    int rc = limits(en, o, e);
+    if (!rc) rc = gguf_open(&en->g, path, e);
+    if (!rc) rc = tok_open(&en->tok, en->g, e);
+    if (!rc) rc = nn_open(&en->nn, o->threads ? o->threads : cpu_count(), o->cpu, o->exact, e);
+    if (!rc) rc = llm_open(&en->llm, en->g, en->nn, en->chunk, o->progress, o->progress_arg, e);
+    if (!rc) {
+        llm_info(en->llm, &en->info);
+        rc = open_kv(en, o, e);
+    }
+    if (!rc) rc = make_rows(en, e);
+    if (rc)
+        engine_close(en);
+    else
+        *out = en;
+    return rc;
+}
+
+void engine_close(struct engine *en)
+{
+    if (!en) return;
+    kv_free(&en->kv);
+    llm_close(en->llm);
+    nn_close(en->nn);
+    tok_close(en->tok);
+    gguf_close(en->g);
+    free(en->tokens);
+    free(en->pos);
+    free(en->out_rows);
+    free(en->spans);
+    free(en->logits);
+    free(en);
+}
+
+void engine_info(const struct engine *en, struct engine_info *info)
+{
+    const struct llm_info *m = &en->info;
+    size_t rows = (size_t)en->logit_rows * (size_t)m->vocab * sizeof(float);
+    *info = (struct engine_info){.arch = m->arch,
+                                 .cpu = nn_kern(en->nn)->name,
+                                 .threads = nn_threads(en->nn),
+                                 .ctx = en->ctx,
+                                 .ctx_train = m->ctx_train,
+                                 .n_layers = m->layers,
+                                 .d_model = m->d_model,
+                                 .n_vocab = m->vocab,
+                                 .n_params = m->params,
+                                 .weight_bytes = m->weight_bytes,
+                                 .kv_bytes = en->kv.bytes,
+                                 .step_bytes = m->scratch_bytes + rows,
+                                 .macs_per_token = m->macs_per_token,
+                                 .bytes_per_token = m->bytes_per_token};
+}
+
+const struct tok *engine_tok(const struct engine *en)
+{
+    return en->tok;
+}
+
+int engine_vocab(const struct engine *en)
+{
+    return en->info.vocab;
+}
+
+int engine_seq_open(struct engine *en)
+{
+    for (int i = 0; i < en->max_seqs; i++)
+        if (!en->kv.seqs[i].open) {
+            en->kv.seqs[i].open = true;
+            return i;
+        }
+    return ERR_LIMIT;
+}
+
+void engine_seq_close(struct engine *en, int seq)
+{
+    kv_shrink(&en->kv, seq, 0);
+    en->kv.seqs[seq].open = false;
+}
+
+int engine_seq_len(const struct engine *en, int seq)
+{
+    return en->kv.seqs[seq].len;
+}
+
+void engine_seq_truncate(struct engine *en, int seq, int n)
+{
+    assert(n >= 0 && n <= en->kv.seqs[seq].len);
+    kv_shrink(&en->kv, seq, n);
+}
+
+static int rows_wanted(const struct engine_slice *s)
+{
+    return s->want == ENGINE_LOGITS_ALL ? s->n : s->want == ENGINE_LOGITS_LAST ? 1 : 0;
+}
+
+static int check(const struct engine *en, const struct engine_slice *slices, int n_slices,
+                 int *rows, struct err *e)
+{
+    int pages = 0;
+    if (n_slices < 1 || n_slices > en->max_seqs)
+        return err_set(e, ERR_LIMIT, "%d slices in a step; 1 to %d are possible", n_slices,
+                       en->max_seqs);
+    for (int i = 0; i < n_slices; i++) {
+        const struct engine_slice *s = &slices[i];
+        const struct kv_seq *q = &en->kv.seqs[s->seq];
+        if (s->n < 1 || s->n > en->ctx - q->len)
+            return err_set(e, ERR_LIMIT, "%d tokens after %d do not fit a context of %d", s->n,
+                           q->len, en->ctx);
+        if (s->want == ENGINE_LOGITS_ALL && s->n > en->chunk)
+            return err_set(e, ERR_LIMIT, "logits of %d tokens at once; up to %d are possible", s->n,
+                           en->chunk);
+        for (int t = 0; t < s->n; t++)
+            if (s->tokens[t] < 0 || s->tokens[t] >= en->info.vocab)
+                return err_set(e, ERR_FORMAT, "token %d is outside the vocabulary of %d",
+                               s->tokens[t], en->info.vocab);
+        pages += kv_pages_of(q->len + s->n) - q->n_pages;
+        *rows += rows_wanted(s);
+    }
+    if (pages > en->kv.n_free)
+        return err_set(e, ERR_LIMIT, "the KV cache has %d pages left, %d are needed", en->kv.n_free,
+                       pages);
+    return 0;
+}
+
+/* Only a step that wants more logits than any before it allocates. */
+static int room_for_logits(struct engine *en, int rows, struct err *e)
+{
+    if (rows <= en->logit_rows) return 0;
+    size_t bytes = (size_t)rows * (size_t)en->info.vocab * sizeof *en->logits;
+    float *p = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    if (!p) return err_nomem(e, bytes, "logits");
+    free(en->logits);
+    en->logits = p;
+    en->logit_rows = rows;
+    return 0;
+}
+
+/* Rows first .. first + n - 1 of slice s into the pass. */
+static void add_rows(struct engine *en, struct llm_step *pass, struct engine_slice *s, int start,
+                     int first, int n)
+{
+    struct kv_seq *q = &en->kv.seqs[s->seq];
+    for (int t = 0; t < n; t++) {
+        en->tokens[pass->n + t] = s->tokens[first + t];
+        en->pos[pass->n + t] = start + first + t;
+        bool last = first + t == s->n - 1;
+        if (s->want == ENGINE_LOGITS_ALL || (s->want == ENGINE_LOGITS_LAST && last)) {
+            if (!s->logits) s->logits = pass->logits + (size_t)pass->n_out * (size_t)en->info.vocab;
+            en->out_rows[pass->n_out++] = pass->n + t;
+        }
+    }
+    en->spans[pass->n_spans++] = (struct nn_span){q->pages, start + first, pass->n, n};
+    pass->n += n;
+}
+
+static void run_pass(struct engine *en, struct llm_step *pass)
+{
+    llm_forward(en->llm, &en->kv.store, pass);
+    float *logits = pass->logits + (size_t)pass->n_out * (size_t)en->info.vocab;
+    *pass = (struct llm_step){.tokens = en->tokens,
+                              .pos = en->pos,
+                              .spans = en->spans,
+                              .out_rows = en->out_rows,
+                              .logits = logits};
+}
+
+int engine_step(struct engine *en, struct engine_slice *slices, int n_slices, struct err *e)
+{
+    int rows = 0, rc = check(en, slices, n_slices, &rows, e);
+    if (!rc) rc = room_for_logits(en, rows, e);
+    if (rc) return rc;
+    struct llm_step pass = {.tokens = en->tokens,
+                            .pos = en->pos,
+                            .spans = en->spans,
+                            .out_rows = en->out_rows,
+                            .logits = en->logits};
+    for (int i = 0; i < n_slices; i++) {
+        struct engine_slice *s = &slices[i];
+        int start = en->kv.seqs[s->seq].len;
+        kv_grow(&en->kv, s->seq, start + s->n);
+        s->logits = NULL;
+        for (int done = 0, n; done < s->n; done += n) {
+            n = s->n - done < en->chunk - pass.n ? s->n - done : en->chunk - pass.n;
+            add_rows(en, &pass, s, start, done, n);
+            if (pass.n == en->chunk) run_pass(en, &pass);
+        }
+    }
+    if (pass.n) run_pass(en, &pass);
+    return 0;
+}

@@ -1,0 +1,141 @@
+/* Which table, and the sizes of the packed layout; the loops are in the level folders. */
+#include "kern.h"
+
+#include "cpu.h"
+#include "kern_int.h"
+#include <string.h>
+
+static size_t scale_bytes(const struct kern_fmt *f, int ng)
+{
+    size_t groups = (size_t)ng * KERN_GROUP / f->group;
+    switch (f->scale) {
+    case KERN_SCALE_F16: return groups * KERN_ROWS * 2u * (f->mins ? 2u : 1u);
+    case KERN_SCALE_E8M0: return (groups * KERN_ROWS + 63) / 64 * 64;
+    case KERN_SCALE_K: return (KERN_ROWS * 2u + groups * KERN_ROWS) * (f->mins ? 2u : 1u);
+    default: return 0;
+    }
+}
+
+size_t kern_block_bytes(const struct kern_fmt *f, int ng)
+{
+    size_t values = (size_t)ng * KERN_GROUP * KERN_ROWS;
+    if (!f->bits) return values * (f->f == KERN_F32 ? 4 : 2);
+    return scale_bytes(f, ng) + values * f->bits / 8;
+}
+
+size_t kern_panel_bytes(const struct kern_fmt *f, int64_t k)
+{
+    int64_t groups = (k + KERN_GROUP - 1) / KERN_GROUP;
+    size_t bytes = (size_t)(groups / KERN_GROUPS) * kern_block_bytes(f, KERN_GROUPS);
+    if (groups % KERN_GROUPS) bytes += kern_block_bytes(f, (int)(groups % KERN_GROUPS));
+    return bytes;
+}
+
+static size_t blocks_of(int64_t k)
+{
+    return (size_t)((k + KERN_K - 1) / KERN_K);
+}
+
+size_t kern_act_bytes(int m, int64_t k)
+{
+    return blocks_of(k) * (((size_t)m * (KERN_K + 8 * 4 + 16 * 4) + 63) / 64 * 64);
+}
+
+void kern_act_bind(struct kern_act *a, void *mem, int m, int64_t k)
+{
+    size_t rows = blocks_of(k) * (size_t)m;
+    *a = (struct kern_act){.m = m, .q = mem};
+    a->sum = (int32_t *)(a->q + rows * KERN_K);
+    a->scale = (float *)(a->sum + rows * 16);
+}
+
+static void fill_ref(struct kern *k)
+{
+    k->name = "ref";
+    kern__ref_act(k);
+    kern__ref_attn(k);
+    kern__ref_elem(k);
+    kern__ref_gemm(k);
+    kern__ref_probe(k);
+    kern__ref_unpack(k);
+}
+
+static void fill_avx2(struct kern *k)
+{
+    k->name = "avx2";
+    kern__avx2_act(k);
+    kern__avx2_attn(k);
+    kern__avx2_elem(k);
+    kern__avx2_gemm(k);
+    kern__avx2_probe(k);
+    kern__avx2_unpack(k);
+}
+
+static void fill_avx512(struct kern *k)
+{
+    k->name = "avx512";
+    kern__avx512_act(k);
+    kern__avx512_attn(k);
+    kern__avx512_elem(k);
+    kern__avx512_few(k);
+    kern__avx512_gemm(k);
+    kern__avx512_probe(k);
+    kern__avx512_unpack(k);
+}
+
+int kern_get(const struct kern **out, const char *level, struct err *e)
+{
+    static struct kern table[3];
+    static const char *const names[] = {"ref", "avx2", "avx512"};
+    struct cpu cpu = cpu_detect();
+    int best = cpu.avx512 ? 2 : cpu.avx2 ? 1 : 0, want = level ? -1 : best;
+    for (int i = 0; level && i < 3; i++)
+        if (strcmp(level, names[i]) == 0) want = i;
+    if (want < 0)
+        return err_set(e, ERR_USAGE, "no kernel level '%.20s'; there are ref, avx2, avx512", level);
+    if (want > best)
+        return err_set(e, ERR_UNSUPPORTED, "this processor cannot run %s (it can run %s)",
+                       names[want], names[best]);
+    struct kern *k = &table[want];
+    if (!k->name) {
+        struct kern fresh = {0};
+        fill_ref(&fresh);
+        if (want >= 1) fill_avx2(&fresh);
+        if (want >= 2) fill_avx512(&fresh);
+        *k = fresh;
+    }
+    *out = k;
+    return 0;
+}
+
+float kern__f16(uint16_t h)
+{
+    uint32_t exp = h >> 10 & 31, man = h & 1023, bits;
+    float f;
+    if (exp == 0) {
+        f = (float)man * 0x1p-24f;
+        return h & 0x8000 ? -f : f;
+    }
+    bits = (uint32_t)(h & 0x8000) << 16 | (exp == 31 ? 255u : exp + 112) << 23 | man << 13;
+    memcpy(&f, &bits, 4);
+    return f;
+}
+
+uint16_t kern__to_f16(float x)
+{
+    uint32_t u, sign;
+    memcpy(&u, &x, 4);
+    sign = u >> 16 & 0x8000;
+    u &= 0x7fffffff;
+    if (u > 0x7f800000) return (uint16_t)(sign | 0x7e00);
+    if (u >= 0x477ff000) return (uint16_t)(sign | 0x7c00);
+    if (u < 0x38800000) { /* subnormal: let the adder round */
+        float f;
+        memcpy(&f, &u, 4);
+        f += 0.5f;
+        memcpy(&u, &f, 4);
+        return (uint16_t)(sign | (u - 0x3f000000));
+    }
+    u += 0xfff + (u >> 13 & 1);
+    return (uint16_t)(sign | (u - 0x38000000) >> 13);
+}

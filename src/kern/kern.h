@@ -1,0 +1,136 @@
+/* Inner loops: one thread's part of an operation, for the processor at hand.
+ *
+ *     const struct kern *k;
+ *     if (kern_get(&k, NULL, &e)) ...      "ref", "avx2", "avx512", or NULL for the best here
+ *     k->gemm_u8(...)
+ *
+ * The table is filled from ref/ first, then each level overwrites what it improves. ref/ is the
+ * specification: integer parts agree bit for bit, float results differ by rounding only. Kernels
+ * cannot fail and allocate nothing. Any thread. Pointers to packed weights, tiles and scratch are
+ * aligned to 64 bytes.
+ *
+ * Packed weights. A matrix [rows][k] is cut into panels of KERN_ROWS rows (the last one padded with
+ * zeros) and a panel into blocks of up to KERN_K columns; blocks follow each other along k. A block
+ * of ng groups of 32 columns is (sizes in kern_block_bytes): scales  KERN_SCALE_F16  f16 d[ng][32],
+ * and with mins f16 m[ng][32] KERN_SCALE_E8M0 u8 e[ng][32], padded to 64 bytes KERN_SCALE_K    f16
+ * d[32], and with mins f16 dmin[32]; i8 sc[256 / group][32], and with mins u8 m[256 / group][32]
+ *   codes   for each group of 32 columns: for each half of 16 rows:
+ *             4-bit plane, 4 lines of 64 bytes   (bits 4, 5, 6)
+ *             2-bit plane, 2 lines               (bits 2, 3, 6)
+ *             1-bit plane, 1 line                (bits 3, 5)
+ *             bytes, 8 lines                     (bits 8)
+ *           Byte 4r + j of a line belongs to row r of the half; the line holds quads of columns
+ *           (4q + j): low nibble quad 2p and high nibble quad 2p + 1 of the 4-bit line p; bit pair
+ * i of the 2-bit line p is quad 4p + i; bit i of the 1-bit line is quad i; byte line p is quad p.
+ *           Planes are concatenated with the 4- or 2-bit plane as the low bits.
+ * A value is scale * (code - bias), or scale * code + min with mins; with levels, the code indexes
+ * 16 levels. Float types are [k][32] values of their own type.
+ */
+#ifndef KERN_H
+#define KERN_H
+
+#include "err.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { KERN_ROWS = 32, KERN_K = 256, KERN_GROUP = 32, KERN_GROUPS = KERN_K / KERN_GROUP };
+
+enum kern_scale { KERN_SCALE_NONE, KERN_SCALE_F16, KERN_SCALE_E8M0, KERN_SCALE_K };
+enum kern_float { KERN_F32, KERN_F16, KERN_BF16 };
+
+struct kern_fmt {
+    uint8_t bits;  /* 2 3 4 5 6 8: integer codes; 0: floats of kind f */
+    uint8_t group; /* columns a scale: 16 or 32 */
+    uint8_t scale; /* enum kern_scale */
+    bool mins;
+    int16_t bias;
+    uint8_t f;            /* enum kern_float */
+    const int8_t *levels; /* [16] or NULL; then bias is 0 */
+};
+
+/* Bytes of a block of ng groups; of a matrix. */
+size_t kern_block_bytes(const struct kern_fmt *f, int ng);
+size_t kern_panel_bytes(const struct kern_fmt *f, int64_t k);
+
+/* A block unpacked for many tokens. */
+struct kern_tile {
+    _Alignas(64) uint8_t code[KERN_K / 4][KERN_ROWS][4]; /* levels are stored + 128 */
+    float scale[KERN_K / 16][KERN_ROWS];                 /* [256 / group] used */
+    float min[KERN_K / 16][KERN_ROWS];
+};
+
+/* Activations of m tokens in int8, blocks of 256 columns outermost; columns past k are zeros.
+ * x = q * scale; a scale for each 32 columns. sum: of q over 16 columns. */
+struct kern_act {
+    int m;
+    int8_t *q;    /* [blocks][m][256] */
+    float *scale; /* [blocks][m][8] */
+    int32_t *sum; /* [blocks][m][16] */
+};
+size_t kern_act_bytes(int m, int64_t k);
+void kern_act_bind(struct kern_act *a, void *mem, int m, int64_t k);
+
+/* Which pairs of a head RoPE rotates. */
+enum kern_rope { KERN_ROPE_PAIRS /* (2i, 2i + 1) */, KERN_ROPE_HALVES /* (i, i + d_rot / 2) */ };
+
+enum { KERN_PAGE = 32, KERN_ATTN_ROWS = 24, KERN_D_MAX = 512 };
+
+/* One page of keys and values of one KV head against m query rows: online softmax (Milakov and
+ * Gimelshein 2018). Row r sees keys lo[r] <= key < hi[r] of the page; rows without one are left. */
+struct kern_attn {
+    int m, d;           /* m <= KERN_ATTN_ROWS, d a multiple of 16, <= KERN_D_MAX */
+    bool f32;           /* keys and values are float32, else F16 */
+    const float *q;     /* [m][d], scaled */
+    const void *k;      /* [d][32] */
+    const void *v;      /* [32][d] */
+    const int *lo, *hi; /* [m] */
+    float softcap;      /* 0: off; else s = softcap * tanh(s / softcap) */
+    float *max, *sum;   /* [m], start with -INFINITY and 0 */
+    float *out;         /* [m][d], start with zeros; divide by sum at the end */
+    float *scratch;     /* [d * 32 + KERN_ATTN_ROWS * 32] */
+};
+
+struct kern {
+    const char *name;
+
+    /* Row t of a from x[k]. */
+    void (*act)(const struct kern_act *a, int t, const float *x, int64_t k);
+
+    void (*unpack_u8)(struct kern_tile *t, const struct kern_fmt *f, const uint8_t *block, int ng);
+    /* out[t][32] (+)= tile . activations of block kb, tokens t0 .. t0 + n - 1; `add` or overwrite.
+     */
+    void (*gemm_u8)(float *out, size_t ld, const struct kern_tile *t, const struct kern_fmt *f,
+                    int ng, const struct kern_act *a, int kb, int t0, int n, bool add);
+    /* The same straight from the packed block, for n <= KERN_FEW tokens; may be NULL. */
+    void (*gemm_few)(float *out, size_t ld, const struct kern_fmt *f, const uint8_t *panel,
+                     int64_t k, const struct kern_act *a, int t0, int n);
+
+    void (*unpack_f32)(float *w /* [32 ng][32] */, const struct kern_fmt *f, const uint8_t *block,
+                       int ng);
+    /* out[t][32] (+)= sum over k of w[k][32] * x[t][k]. */
+    void (*gemm_f32)(float *out, size_t ld, const float *w, int k, const float *x, size_t ldx,
+                     int n, bool add);
+
+    void (*attn)(const struct kern_attn *a);
+
+    void (*rms_norm)(float *out, const float *x, const float *w /* or NULL */, int n, float eps);
+    void (*rope)(float *x, const float *cos_sin /* [2][d_rot / 2] */, int d_rot,
+                 enum kern_rope kind);
+    void (*silu_mul)(float *gate, const float *up, int n); /* gate = silu(gate) * up */
+    void (*gelu_mul)(float *gate, const float *up, int n); /* tanh form */
+    void (*add)(float *x, const float *y, int n);
+    void (*softcap)(float *x, int n, float cap);
+    void (*to_f16)(uint16_t *out, const float *x, int n);
+
+    /* Probes of what the machine can do: multiply-accumulates of int8 in registers (returns how
+     * many it did in so many rounds), and reading n bytes (a multiple of 256). */
+    int64_t (*probe_int8)(int64_t rounds);
+    uint64_t (*probe_read)(const void *p, size_t n);
+};
+
+enum { KERN_FEW = 6 };
+
+ERR_DOOR int kern_get(const struct kern **out, const char *level, struct err *e);
+
+#endif

@@ -1,0 +1,101 @@
+/* Packed block -> codes, scales and minimums. This file is the plain statement of the layout in
+ * kern.h. */
+#include "kern_int.h"
+
+#include <math.h>
+#include <string.h>
+
+static uint16_t u16(const uint8_t *p)
+{
+    uint16_t v;
+    memcpy(&v, p, 2);
+    return v;
+}
+
+static void scales(struct kern_tile *t, const struct kern_fmt *f, const uint8_t *p, int ng)
+{
+    int groups = ng * KERN_GROUP / f->group;
+    const uint8_t *sc = p + KERN_ROWS * 2 * (f->mins ? 2 : 1), *mn = sc + groups * KERN_ROWS;
+    for (int g = 0; g < groups; g++)
+        for (int r = 0; r < KERN_ROWS; r++) {
+            int at = g * KERN_ROWS + r;
+            float *scale = &t->scale[g][r], *min = &t->min[g][r];
+            *min = 0;
+            if (f->scale == KERN_SCALE_F16) {
+                *scale = kern__f16(u16(p + at * 2));
+                if (f->mins) *min = kern__f16(u16(p + (groups * KERN_ROWS + at) * 2));
+            } else if (f->scale == KERN_SCALE_E8M0) {
+                *scale = ldexpf(1.0f, p[at] - 128);
+            } else {
+                *scale = kern__f16(u16(p + r * 2)) * (float)(int8_t)sc[at];
+                if (f->mins) *min = -kern__f16(u16(p + (KERN_ROWS + r) * 2)) * (float)mn[at];
+            }
+        }
+}
+
+/* Code of quad q, byte b of the half whose planes start at p. */
+static unsigned code_at(const struct kern_fmt *f, const uint8_t *p, int q, int b)
+{
+    unsigned c = 0;
+    int shift = 0;
+    if (f->bits == 8) return p[q * 64 + b];
+    if (f->bits >= 4) {
+        c = p[q / 2 * 64 + b] >> (q % 2 * 4) & 15;
+        p += 4 * 64;
+        shift = 4;
+    }
+    if (f->bits == 2 || f->bits == 3 || f->bits == 6) {
+        c |= (p[q / 4 * 64 + b] >> (q % 4 * 2) & 3u) << shift;
+        p += 2 * 64;
+        shift += 2;
+    }
+    if (f->bits == 3 || f->bits == 5) c |= (p[b] >> q & 1u) << shift;
+    return c;
+}
+
+static void unpack_u8(struct kern_tile *t, const struct kern_fmt *f, const uint8_t *block, int ng)
+{
+    scales(t, f, block, ng);
+    const uint8_t *codes = block + kern_block_bytes(f, ng) - (size_t)ng * KERN_ROWS * 4 * f->bits;
+    for (int g = 0; g < ng; g++)
+        for (int half = 0; half < 2; half++, codes += 64 * f->bits)
+            for (int q = 0; q < 8; q++)
+                for (int b = 0; b < 64; b++) {
+                    unsigned c = code_at(f, codes, q, b);
+                    if (f->levels) c = (unsigned)(f->levels[c] + 128);
+                    t->code[g * 8 + q][half * 16 + b / 4][b % 4] = (uint8_t)c;
+                }
+}
+
+static float float_at(const struct kern_fmt *f, const uint8_t *block, size_t i)
+{
+    float x;
+    uint32_t bits;
+    switch (f->f) {
+    case KERN_F16: return kern__f16(u16(block + i * 2));
+    case KERN_BF16: bits = (uint32_t)u16(block + i * 2) << 16; break;
+    default: memcpy(&bits, block + i * 4, 4); break;
+    }
+    memcpy(&x, &bits, 4);
+    return x;
+}
+
+static void unpack_f32(float *w, const struct kern_fmt *f, const uint8_t *block, int ng)
+{
+    struct kern_tile t;
+    int n = ng * KERN_GROUP;
+    if (f->bits) unpack_u8(&t, f, block, ng);
+    for (int k = 0; k < n; k++)
+        for (int r = 0; r < KERN_ROWS; r++) {
+            int g = k / (f->bits ? f->group : 1), bias = f->levels ? 128 : f->bias;
+            w[k * KERN_ROWS + r] =
+                f->bits ? t.scale[g][r] * (float)(t.code[k / 4][r][k % 4] - bias) + t.min[g][r]
+                        : float_at(f, block, (size_t)(k * KERN_ROWS + r));
+        }
+}
+
+void kern__ref_unpack(struct kern *k)
+{
+    k->unpack_u8 = unpack_u8;
+    k->unpack_f32 = unpack_f32;
+}

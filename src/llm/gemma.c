@@ -1,0 +1,105 @@
+/* Gemma 2 (Gemma Team 2024: soft caps, every second layer sliding) and Gemma 3 (2025: norms on
+ * query and key, five sliding layers with a local RoPE base to one global). Both norm the output of
+ * each block before it joins the residual stream, use GeGLU, and scale the embedding by sqrt(d).
+ * GGUF norms already hold 1 + w. */
+#include "llm_int.h"
+
+#include <math.h>
+#include <string.h>
+
+struct layer {
+    const float *att_norm, *att_post, *ffn_norm, *ffn_post; /* [d] */
+    const float *q_norm, *k_norm;                           /* [d_head], Gemma 3, else NULL */
+    struct nn_mat wq, wk, wv, wo;
+    struct nn_mat gate, up, down;
+    bool sliding;
+    float softcap, scale;
+};
+
+static bool is_gemma3(const struct llm *m)
+{
+    struct gguf_str arch;
+    return gguf_string(m->g, "general.architecture", &arch) && gguf_str_eq(arch, "gemma3");
+}
+
+static void bind_layer(const struct llm__dims *d, struct llm__load *l, struct layer *w, int i)
+{
+    int q = d->heads * d->d_head, kv = d->kv_heads * d->d_head;
+    llm__vec(l, &w->att_norm, d->d, "blk.%d.attn_norm.weight", i);
+    llm__mat(l, &w->wq, q, d->d, "blk.%d.attn_q.weight", i);
+    llm__mat(l, &w->wk, kv, d->d, "blk.%d.attn_k.weight", i);
+    llm__mat(l, &w->wv, kv, d->d, "blk.%d.attn_v.weight", i);
+    llm__vec_maybe(l, &w->q_norm, d->d_head, "blk.%d.attn_q_norm.weight", i);
+    llm__vec_maybe(l, &w->k_norm, d->d_head, "blk.%d.attn_k_norm.weight", i);
+    llm__mat(l, &w->wo, d->d, q, "blk.%d.attn_output.weight", i);
+    llm__vec(l, &w->att_post, d->d, "blk.%d.post_attention_norm.weight", i);
+    llm__vec(l, &w->ffn_norm, d->d, "blk.%d.ffn_norm.weight", i);
+    llm__mat(l, &w->gate, d->ff, d->d, "blk.%d.ffn_gate.weight", i);
+    llm__mat(l, &w->up, d->ff, d->d, "blk.%d.ffn_up.weight", i);
+    llm__mat(l, &w->down, d->d, d->ff, "blk.%d.ffn_down.weight", i);
+    llm__vec(l, &w->ffn_post, d->d, "blk.%d.post_ffw_norm.weight", i);
+}
+
+static int open(struct llm *m, struct llm__load *l, struct err *e)
+{
+    struct llm__dims *d = &m->dims;
+    bool three = is_gemma3(m);
+    struct layer *layers = llm__alloc(l, (size_t)d->layers, sizeof *layers);
+    int period = (int)llm__u32(l, "attention.sliding_window_pattern", three ? 6 : 2);
+    if (period < 1) return err_set(e, ERR_FORMAT, "sliding_window_pattern is %d", period);
+    /* The 27B models divide by the width a head would have, not by its own. */
+    bool by_width = d->layers == (three ? 62 : 46);
+    float scale = 1 / sqrtf((float)(by_width ? d->d / d->heads : d->d_head));
+    for (int i = 0; i < d->layers && llm__load_ok(l); i++) {
+        bind_layer(d, l, &layers[i], i);
+        layers[i].sliding = (i + 1) % period != 0;
+        layers[i].scale = scale;
+        layers[i].softcap = three ? 0 : llm__f32(l, "attn_logit_softcapping", 50);
+    }
+    if (!d->window) d->window = three ? 512 : 4096;
+    d->embed_scale = sqrtf((float)d->d);
+    d->final_softcap = three ? 0 : llm__f32(l, "final_logit_softcapping", 30);
+    llm__rope(l, &m->rope[0], KERN_ROPE_HALVES, three ? 1000000 : 10000, true);
+    if (three) {
+        float base = llm__f32(l, "rope.freq_base_swa", 10000);
+        llm__rope(l, &m->rope[1], KERN_ROPE_HALVES, base, false);
+    }
+    m->layers = layers;
+    return 0;
+}
+
+static void layer(const struct llm *m, int l, const struct llm__pass *p)
+{
+    const struct layer *w = (const struct layer *)m->layers + l;
+    const struct llm__dims *d = &m->dims;
+    const struct llm__scratch *s = &m->s;
+    struct nn *nn = p->nn;
+    int n = p->n, local = w->sliding && m->rope[1].d_rot;
+
+    nn_rms_norm(nn, s->h, s->x, w->att_norm, n, d->d, d->eps);
+    nn_matmul(nn,
+              (struct nn_mm[]){{s->q, &w->wq, NULL, false},
+                               {s->k, &w->wk, NULL, false},
+                               {s->v, &w->wv, NULL, false}},
+              3, s->h, n);
+    if (w->q_norm) nn_rms_norm(nn, s->q, s->q, w->q_norm, n * d->heads, d->d_head, d->eps);
+    if (w->k_norm) nn_rms_norm(nn, s->k, s->k, w->k_norm, n * d->kv_heads, d->d_head, d->eps);
+    nn_rope(nn, s->q, &m->rope[local], s->rope[local], n, d->heads, d->d_head);
+    nn_rope(nn, s->k, &m->rope[local], s->rope[local], n, d->kv_heads, d->d_head);
+    nn_kv_put(nn, p->kv, l, p->spans, p->n_spans, s->k, s->v);
+    struct nn_attn a = {d->heads, w->scale, w->softcap, w->sliding ? d->window : 0};
+    nn_attention(nn, s->o, s->q, &a, p->kv, l, p->spans, p->n_spans);
+    nn_matmul(nn, &(struct nn_mm){s->h, &w->wo, NULL, false}, 1, s->o, n);
+    nn_rms_norm(nn, s->h, s->h, w->att_post, n, d->d, d->eps);
+    nn_add(nn, s->x, s->h, n, d->d);
+
+    nn_rms_norm(nn, s->h, s->x, w->ffn_norm, n, d->d, d->eps);
+    nn_matmul(nn, (struct nn_mm[]){{s->gate, &w->gate, NULL, false}, {s->up, &w->up, NULL, false}},
+              2, s->h, n);
+    nn_gelu_mul(nn, s->gate, s->up, n, d->ff);
+    nn_matmul(nn, &(struct nn_mm){s->h, &w->down, NULL, false}, 1, s->gate, n);
+    nn_rms_norm(nn, s->h, s->h, w->ffn_post, n, d->d, d->eps);
+    nn_add(nn, s->x, s->h, n, d->d);
+}
+
+const struct llm__family llm__gemma = {{"gemma2", "gemma3"}, open, layer};

@@ -1,0 +1,49 @@
+/* A language model: weights bound from a GGUF file and one forward pass over a step of rows.
+ *
+ *     struct llm *m;
+ *     if (llm_open(&m, g, nn, max_rows, NULL, NULL, &e)) ...   g must outlive m
+ *     llm_forward(m, &kv, &step);
+ *     llm_close(m);
+ *
+ * Families (general.architecture) stand one a file in this folder. One thread, that of nn.
+ */
+#ifndef LLM_H
+#define LLM_H
+
+#include "err.h"
+#include "gguf.h"
+#include "nn.h"
+
+struct llm;
+
+struct llm_info {
+    const char *arch;
+    int layers, d_model, heads, kv_heads, d_head, vocab, ctx_train;
+    int64_t params;
+    size_t weight_bytes; /* packed, in memory */
+    size_t scratch_bytes;
+    int64_t macs_per_token; /* of the matrices one token passes, the head included */
+    size_t bytes_per_token; /* packed bytes of those matrices */
+};
+
+typedef void llm_progress(void *arg, int64_t done, int64_t total); /* bytes packed */
+
+ERR_DOOR int llm_open(struct llm **out, const struct gguf *g, struct nn *nn, int max_rows,
+                      llm_progress *progress, void *arg, struct err *e);
+void llm_close(struct llm *m);
+void llm_info(const struct llm *m, struct llm_info *info);
+
+/* Rows of several sequences computed together. */
+struct llm_step {
+    int n;                       /* rows, <= max_rows */
+    const int32_t *tokens;       /* [n], each in [0, vocab) */
+    const int *pos;              /* [n] */
+    const struct nn_span *spans; /* in order of their rows, covering all */
+    int n_spans;
+    const int *out_rows; /* [n_out] rows whose logits are wanted */
+    int n_out;
+    float *logits; /* [n_out][vocab] */
+};
+void llm_forward(struct llm *m, const struct nn_kv *kv, const struct llm_step *s);
+
+#endif

@@ -1,0 +1,133 @@
+/* Products with packed weights. Units of work are panels of 32 rows of all the matrices that share
+ * an input. First the workers round the input rows to int8 together, then each takes panels: up to
+ * KERN_FEW tokens straight from the packed bytes, more through a tile unpacked once a block and
+ * used for all tokens. Bias and residual are put where the product is then added, so no pass of
+ * their own. */
+#include "nn_int.h"
+
+#include <string.h>
+
+struct job {
+    struct nn *nn;
+    const struct nn_mm *mm;
+    int n_mm;
+    const float *x;
+    int n;
+    int64_t k;
+    struct kern_act act;
+    long panels, chunk;
+    bool round; /* some matrix is of integers */
+    atomic_long rounded;
+};
+
+static int groups_at(int64_t k, int64_t at)
+{
+    return k - at >= KERN_K ? KERN_GROUPS : (int)((k - at + KERN_GROUP - 1) / KERN_GROUP);
+}
+
+static bool in_floats(const struct nn *nn, const struct nn_mat *w)
+{
+    return nn->exact || !w->fmt->bits;
+}
+
+/* What the product is added to; false when there is nothing. */
+static bool start_rows(const struct nn_mm *mm, float *out, size_t ld, int64_t row, int width, int n)
+{
+    if (!mm->bias && !(mm->add && ld == KERN_ROWS)) return mm->add;
+    for (int t = 0; t < n; t++) {
+        float *y = out + (size_t)t * ld;
+        const float *was = mm->out + (size_t)t * (size_t)mm->w->rows + row;
+        for (int r = 0; r < width; r++)
+            y[r] = (mm->add ? was[r] : 0) + (mm->bias ? mm->bias[row + r] : 0);
+        for (int r = width; r < KERN_ROWS && ld == KERN_ROWS; r++) y[r] = 0;
+    }
+    return true;
+}
+
+static void panel_tiles(struct job *j, struct nn__worker *w, const struct nn_mm *mm,
+                        const uint8_t *p, float *out, size_t ld, bool add)
+{
+    const struct kern *k = j->nn->k;
+    const struct kern_fmt *f = mm->w->fmt;
+    bool floats = in_floats(j->nn, mm->w);
+    for (int64_t at = 0; at < j->k; at += KERN_K) {
+        int ng = groups_at(j->k, at);
+        if (floats) {
+            int width = j->k - at < KERN_K ? (int)(j->k - at) : KERN_K;
+            k->unpack_f32(w->w, f, p, ng);
+            k->gemm_f32(out, ld, w->w, width, j->x + at, (size_t)j->k, j->n, add);
+        } else {
+            k->unpack_u8(&w->tile, f, p, ng);
+            k->gemm_u8(out, ld, &w->tile, f, ng, &j->act, (int)(at / KERN_K), 0, j->n, add);
+        }
+        p += kern_block_bytes(f, ng);
+        add = true;
+    }
+}
+
+static void panel_few(struct job *j, const struct nn_mm *mm, const uint8_t *p, int64_t row,
+                      int width)
+{
+    float y[KERN_FEW * KERN_ROWS];
+    j->nn->k->gemm_few(y, KERN_ROWS, mm->w->fmt, p, j->k, &j->act, 0, j->n);
+    for (int t = 0; t < j->n; t++) {
+        float *out = mm->out + (size_t)t * (size_t)mm->w->rows + row;
+        for (int r = 0; r < width; r++)
+            out[r] =
+                y[t * KERN_ROWS + r] + (mm->add ? out[r] : 0) + (mm->bias ? mm->bias[row + r] : 0);
+    }
+}
+
+static void panel(struct job *j, struct nn__worker *w, const struct nn_mm *mm, int64_t p)
+{
+    const struct nn_mat *m = mm->w;
+    const uint8_t *data = m->data + (size_t)p * kern_panel_bytes(m->fmt, m->k);
+    int64_t row = p * KERN_ROWS;
+    int width = m->rows - row < KERN_ROWS ? (int)(m->rows - row) : KERN_ROWS;
+    if (j->n <= KERN_FEW && j->nn->k->gemm_few && !in_floats(j->nn, m)) {
+        panel_few(j, mm, data, row, width);
+        return;
+    }
+    bool own = width < KERN_ROWS; /* the last panel computes 32 columns beside the output */
+    float *out = own ? w->out : mm->out + row;
+    size_t ld = own ? KERN_ROWS : (size_t)m->rows;
+    bool add = start_rows(mm, out, ld, row, width, j->n);
+    panel_tiles(j, w, mm, data, out, ld, add);
+    for (int t = 0; own && t < j->n; t++)
+        memcpy(mm->out + (size_t)t * (size_t)m->rows + row, out + (size_t)t * ld,
+               (size_t)width * sizeof *out);
+}
+
+static void work(void *arg, int worker)
+{
+    struct job *j = arg;
+    long t, at, end;
+    if (j->round) {
+        while ((t = atomic_fetch_add_explicit(&j->rounded, 1, memory_order_relaxed)) < j->n)
+            j->nn->k->act(&j->act, (int)t, j->x + (size_t)t * (size_t)j->k, j->k);
+        if (j->nn->threads > 1) pool_barrier(j->nn->pool);
+    }
+    while ((at = nn__take(j->nn, j->panels, j->chunk, &end)) >= 0)
+        for (; at < end; at++) {
+            const struct nn_mm *mm = j->mm;
+            int64_t p = at, n;
+            while (p >= (n = (mm->w->rows + KERN_ROWS - 1) / KERN_ROWS)) p -= n, mm++;
+            panel(j, &j->nn->workers[worker], mm, p);
+        }
+}
+
+void nn_matmul(struct nn *nn, const struct nn_mm *mm, int n_mm, const float *x, int n)
+{
+    struct job j = {.nn = nn, .mm = mm, .n_mm = n_mm, .x = x, .n = n, .k = mm[0].w->k, .chunk = 1};
+    for (int i = 0; i < n_mm; i++) {
+        j.panels += (mm[i].w->rows + KERN_ROWS - 1) / KERN_ROWS;
+        if (!in_floats(nn, mm[i].w)) j.round = true;
+    }
+    if (n <= KERN_FEW) { /* long runs of memory for each worker, an even end */
+        j.chunk = j.panels / (8L * nn->threads);
+        if (j.chunk < 1) j.chunk = 1;
+        if (j.chunk > 16) j.chunk = 16;
+    }
+    if (j.round) kern_act_bind(&j.act, nn->act, n, j.k);
+    nn__run(nn, work, &j);
+}

@@ -1,0 +1,228 @@
+/* The context: workers, kernels, scratch; and row-wise operations, which are all "for every row".
+ * Work is handed out by a shared counter, so that a core that is busy elsewhere takes less of it.
+ */
+#include "nn_int.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+enum { SERIAL_FLOATS = 8192 }; /* below this one core is done before the others have woken */
+
+static void *alloc64(size_t bytes)
+{
+    return aligned_alloc(64, (bytes + 63) / 64 * 64);
+}
+
+int nn_open(struct nn **out, int threads, const char *level, bool exact, struct err *e)
+{
+    struct nn *nn = alloc64(sizeof *nn);
+    if (!nn) return err_nomem(e, sizeof *nn, "the network's context");
+    *nn = (struct nn){.threads = threads, .exact = exact};
+    int rc = kern_get(&nn->k, level, e);
+    if (!rc) rc = pool_open(&nn->pool, threads, e);
+    if (!rc) {
+        nn->workers = alloc64((size_t)threads * sizeof *nn->workers);
+        if (!nn->workers)
+            rc = err_nomem(e, (size_t)threads * sizeof *nn->workers, "the workers' scratch");
+    }
+    if (rc) {
+        nn_close(nn);
+        return rc;
+    }
+    *out = nn;
+    return 0;
+}
+
+void nn_close(struct nn *nn)
+{
+    if (!nn) return;
+    pool_close(nn->pool);
+    free(nn->workers);
+    free(nn->outs);
+    free(nn->act);
+    free(nn);
+}
+
+int nn_reserve(struct nn *nn, int rows, int64_t k, struct err *e)
+{
+    size_t outs = (size_t)nn->threads * (size_t)rows * KERN_ROWS * sizeof(float);
+    free(nn->act);
+    free(nn->outs);
+    nn->rows = rows;
+    nn->act_bytes = nn->exact ? 64 : kern_act_bytes(rows, k);
+    nn->act = alloc64(nn->act_bytes);
+    nn->outs = alloc64(outs);
+    if (!nn->act || !nn->outs) return err_nomem(e, nn->act_bytes + outs, "activations");
+    for (int i = 0; i < nn->threads; i++)
+        nn->workers[i].out = nn->outs + (size_t)i * (size_t)rows * KERN_ROWS;
+    return 0;
+}
+
+size_t nn_scratch_bytes(const struct nn *nn)
+{
+    return nn->act_bytes + (size_t)nn->threads *
+                               (sizeof *nn->workers + (size_t)nn->rows * KERN_ROWS * sizeof(float));
+}
+
+const struct kern *nn_kern(const struct nn *nn)
+{
+    return nn->k;
+}
+
+int nn_threads(const struct nn *nn)
+{
+    return nn->threads;
+}
+
+bool nn_exact(const struct nn *nn)
+{
+    return nn->exact;
+}
+
+void nn__run(struct nn *nn, pool_fn *fn, void *arg)
+{
+    atomic_store_explicit(&nn->next, 0, memory_order_relaxed);
+    pool_run(nn->pool, fn, arg);
+}
+
+long nn__take(struct nn *nn, long n, long chunk, long *end)
+{
+    long at = atomic_fetch_add_explicit(&nn->next, chunk, memory_order_relaxed);
+    if (at >= n) return -1;
+    *end = at + chunk < n ? at + chunk : n;
+    return at;
+}
+
+struct rows_job {
+    struct nn *nn;
+    nn__row_fn *fn;
+    void *arg;
+    int n;
+};
+
+static void rows_worker(void *arg, int worker)
+{
+    struct rows_job *j = arg;
+    long at, end;
+    (void)worker;
+    while ((at = nn__take(j->nn, j->n, 4, &end)) >= 0)
+        for (; at < end; at++) j->fn(j->nn, j->arg, (int)at);
+}
+
+void nn__rows(struct nn *nn, nn__row_fn *fn, void *arg, int n, long cost)
+{
+    if (nn->threads > 1 && n > 4 && n * cost > SERIAL_FLOATS) {
+        nn__run(nn, rows_worker, &(struct rows_job){nn, fn, arg, n});
+        return;
+    }
+    for (int i = 0; i < n; i++) fn(nn, arg, i);
+}
+
+struct row_job {
+    float *out;
+    const float *x, *w;
+    int d;
+    float number; /* eps, cap */
+};
+
+static void norm_row(const struct nn *nn, void *arg, int i)
+{
+    struct row_job *j = arg;
+    size_t at = (size_t)i * (size_t)j->d;
+    nn->k->rms_norm(j->out + at, j->x + at, j->w, j->d, j->number);
+}
+
+void nn_rms_norm(struct nn *nn, float *out, const float *x, const float *w, int n, int d, float eps)
+{
+    nn__rows(nn, norm_row, &(struct row_job){out, x, w, d, eps}, n, d);
+}
+
+static void silu_row(const struct nn *nn, void *arg, int i)
+{
+    struct row_job *j = arg;
+    size_t at = (size_t)i * (size_t)j->d;
+    nn->k->silu_mul(j->out + at, j->x + at, j->d);
+}
+
+void nn_silu_mul(struct nn *nn, float *gate, const float *up, int n, int d)
+{
+    nn__rows(nn, silu_row, &(struct row_job){gate, up, NULL, d, 0}, n, d);
+}
+
+static void gelu_row(const struct nn *nn, void *arg, int i)
+{
+    struct row_job *j = arg;
+    size_t at = (size_t)i * (size_t)j->d;
+    nn->k->gelu_mul(j->out + at, j->x + at, j->d);
+}
+
+void nn_gelu_mul(struct nn *nn, float *gate, const float *up, int n, int d)
+{
+    nn__rows(nn, gelu_row, &(struct row_job){gate, up, NULL, d, 0}, n, d);
+}
+
+static void add_row(const struct nn *nn, void *arg, int i)
+{
+    struct row_job *j = arg;
+    size_t at = (size_t)i * (size_t)j->d;
+    nn->k->add(j->out + at, j->x + at, j->d);
+}
+
+void nn_add(struct nn *nn, float *x, const float *y, int n, int d)
+{
+    nn__rows(nn, add_row, &(struct row_job){x, y, NULL, d, 0}, n, d);
+}
+
+static void softcap_row(const struct nn *nn, void *arg, int i)
+{
+    struct row_job *j = arg;
+    nn->k->softcap(j->out + (size_t)i * (size_t)j->d, j->d, j->number);
+}
+
+void nn_softcap(struct nn *nn, float *x, int n, int d, float cap)
+{
+    nn__rows(nn, softcap_row, &(struct row_job){x, NULL, NULL, d, cap}, n, d);
+}
+
+struct rope_job {
+    float *x;
+    const float *table;
+    float *fill;
+    const struct nn_rope *r;
+    const int *pos;
+    int heads, d_head;
+};
+
+static void table_row(const struct nn *nn, void *arg, int i)
+{
+    struct rope_job *j = arg;
+    int half = j->r->d_rot / 2;
+    float *t = j->fill + (size_t)i * (size_t)j->r->d_rot;
+    (void)nn;
+    for (int p = 0; p < half; p++) {
+        double angle = j->pos[i] * j->r->freq[p];
+        t[p] = (float)(cos(angle) * (double)j->r->mscale);
+        t[half + p] = (float)(sin(angle) * (double)j->r->mscale);
+    }
+}
+
+void nn_rope_table(struct nn *nn, const struct nn_rope *r, float *table, const int *pos, int n)
+{
+    nn__rows(nn, table_row, &(struct rope_job){.fill = table, .r = r, .pos = pos}, n,
+             20L * r->d_rot);
+}
+
+static void rope_row(const struct nn *nn, void *arg, int i)
+{
+    struct rope_job *j = arg;
+    for (int h = 0; h < j->heads; h++)
+        nn->k->rope(j->x + ((size_t)i * (size_t)j->heads + (size_t)h) * (size_t)j->d_head,
+                    j->table + (size_t)i * (size_t)j->r->d_rot, j->r->d_rot, j->r->kind);
+}
+
+void nn_rope(struct nn *nn, float *x, const struct nn_rope *r, const float *table, int n, int heads,
+             int d_head)
+{
+    struct rope_job j = {.x = x, .table = table, .r = r, .heads = heads, .d_head = d_head};
+    nn__rows(nn, rope_row, &j, n, (long)heads * d_head);
+}

@@ -1,0 +1,113 @@
+/* The operations of a network over rows of float32, shared out to the worker threads.
+ *
+ *     struct nn *nn;
+ *     if (nn_open(&nn, threads, NULL, false, &e) || nn_reserve(nn, max_rows, max_k, &e)) ...
+ *     nn_matmul(nn, &(struct nn_mm){.out = y, .w = &w}, 1, x, n);
+ *     nn_close(nn);
+ *
+ * One thread calls; results are complete on return. Operations cannot fail and allocate nothing. A
+ * result does not depend on the number of threads or on how rows are grouped into calls beyond the
+ * rounding of float32 sums. `exact` computes products in float32 from the dequantised weights,
+ * otherwise activations are rounded to int8 (a scale for 32 values) before quantised weights.
+ */
+#ifndef NN_H
+#define NN_H
+
+#include "err.h"
+#include "kern.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct nn;
+
+ERR_DOOR int nn_open(struct nn **out, int threads, const char *level, bool exact, struct err *e);
+void nn_close(struct nn *nn);
+/* Scratch for calls of up to `rows` rows and inner dimensions up to k. */
+ERR_DOOR int nn_reserve(struct nn *nn, int rows, int64_t k, struct err *e);
+size_t nn_scratch_bytes(const struct nn *nn);
+const struct kern *nn_kern(const struct nn *nn);
+int nn_threads(const struct nn *nn);
+bool nn_exact(const struct nn *nn);
+
+/* A weight matrix, packed as kern.h says. */
+struct nn_mat {
+    int64_t rows, k;
+    const struct kern_fmt *fmt;
+    uint32_t type; /* enum quant_type it came from */
+    uint8_t *data; /* aligned to 64; nn_mat_bytes */
+};
+/* False when a matrix of this type cannot have rows of k values. */
+bool nn_mat_shape(struct nn_mat *m, uint32_t type, int64_t rows, int64_t k);
+size_t nn_mat_bytes(const struct nn_mat *m);
+/* Packs [rows][k] in the file's format `type` into m->data, on all threads. Lossless. */
+void nn_mat_pack(struct nn *nn, struct nn_mat *m, const uint8_t *src);
+
+/* out[n][w->rows] = x[n][w->k] . w^T (+ bias) (+ out as it was, with add). */
+struct nn_mm {
+    float *out;
+    const struct nn_mat *w;
+    const float *bias; /* [w->rows] or NULL */
+    bool add;
+};
+/* All n_mm products share x. */
+void nn_matmul(struct nn *nn, const struct nn_mm *mm, int n_mm, const float *x, int n);
+
+/* out and x may be the same; w [d] may be NULL. */
+void nn_rms_norm(struct nn *nn, float *out, const float *x, const float *w, int n, int d,
+                 float eps);
+void nn_silu_mul(struct nn *nn, float *gate, const float *up, int n, int d);
+void nn_gelu_mul(struct nn *nn, float *gate, const float *up, int n, int d);
+void nn_add(struct nn *nn, float *x, const float *y, int n, int d);
+void nn_softcap(struct nn *nn, float *x, int n, int d, float cap);
+
+/* RoPE (Su et al. 2021): angle = pos * freq[i]; cos and sin times mscale (1 but for YaRN). */
+struct nn_rope {
+    enum kern_rope kind;
+    int d_rot;
+    const double *freq; /* [d_rot / 2] */
+    float mscale;
+};
+/* table [n][2][d_rot / 2] for the positions of a step. */
+void nn_rope_table(struct nn *nn, const struct nn_rope *r, float *table, const int *pos, int n);
+/* x [n][heads][d_head], rotated in place. */
+void nn_rope(struct nn *nn, float *x, const struct nn_rope *r, const float *table, int n, int heads,
+             int d_head);
+
+/* KV cache: pages of KERN_PAGE tokens, one page id for all layers. Keys [kv_heads][d_head][32],
+ * then values [kv_heads][32][d_head], F16 or float32. */
+struct nn_kv {
+    uint8_t *data; /* [layers][pages][nn_kv_page_bytes] */
+    int layers, pages, heads, d_head;
+    bool f32;
+};
+size_t nn_kv_page_bytes(const struct nn_kv *kv);
+
+/* Consecutive rows of a step that belong to one sequence. */
+struct nn_span {
+    const int32_t *pages; /* page ids of the sequence, in order */
+    int pos;              /* position of the first row */
+    int row, n;           /* rows row .. row + n - 1 of the step */
+};
+
+/* Stores k, v [rows][kv->heads][d_head] of every span. */
+void nn_kv_put(struct nn *nn, const struct nn_kv *kv, int layer, const struct nn_span *s,
+               int n_spans, const float *k, const float *v);
+
+struct nn_attn {
+    int heads;     /* of queries; a multiple of kv->heads */
+    float scale;   /* of the scores */
+    float softcap; /* 0: off */
+    int window;    /* 0: all earlier tokens; else this many, the token itself among them */
+};
+/* out, q [rows][heads][d_head]; causal. heads / kv->heads is at most KERN_ATTN_ROWS. */
+void nn_attention(struct nn *nn, float *out, const float *q, const struct nn_attn *a,
+                  const struct nn_kv *kv, int layer, const struct nn_span *s, int n_spans);
+
+/* What the machine does at best with these threads and kernels, probed in some 200 ms. */
+struct nn_peaks {
+    double int8_macs_per_s, read_bytes_per_s;
+};
+ERR_DOOR int nn_probe(struct nn *nn, struct nn_peaks *p, struct err *e);
+
+#endif

@@ -1,0 +1,39 @@
+/* The context behind nn.h and the two ways to share out work. */
+#ifndef NN_INT_H
+#define NN_INT_H
+
+#include "nn.h"
+#include "pool.h"
+#include <stdatomic.h>
+
+/* One worker's own memory. */
+struct nn__worker {
+    _Alignas(64) struct kern_tile tile;
+    float w[KERN_K * KERN_ROWS]; /* a block in float32 */
+    float attn[KERN_D_MAX * KERN_PAGE + KERN_ATTN_ROWS * KERN_PAGE];
+    float q[KERN_ATTN_ROWS * KERN_D_MAX], o[KERN_ATTN_ROWS * KERN_D_MAX];
+    float *out; /* [rows][32], for the last panel */
+};
+
+struct nn {
+    struct pool *pool;
+    const struct kern *k;
+    bool exact;
+    int threads, rows;
+    size_t act_bytes;
+    void *act;                     /* struct kern_act of the widest input */
+    struct nn__worker *workers;    /* [threads] */
+    float *outs;                   /* [threads][rows][32] */
+    _Alignas(64) atomic_long next; /* unit of work nobody has taken yet */
+};
+
+/* Runs fn(arg, worker) on all workers, nn->next at 0. */
+void nn__run(struct nn *nn, pool_fn *fn, void *arg);
+/* Takes up to `chunk` units of n: returns the first, or -1; *end is one past the last. */
+long nn__take(struct nn *nn, long n, long chunk, long *end);
+
+typedef void nn__row_fn(const struct nn *nn, void *arg, int row);
+/* fn for every row; on all workers when rows * cost (in floats) is worth waking them. */
+void nn__rows(struct nn *nn, nn__row_fn *fn, void *arg, int n, long cost);
+
+#endif

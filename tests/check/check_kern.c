@@ -1,0 +1,501 @@
+/* The kernels of every level this machine has, against ref: integer parts bit for bit, float
+ * results within a bound of sum |w * x|. Every tail length, extreme values, guard pages behind the
+ * inputs and canaries around the outputs. --bench times them and gives the share of this machine's
+ * peak, probed at start.
+ *
+ *     check_kern [--bench] [--test NAME] [--cpu LEVEL] [--seed N]
+ */
+#include "clock.h"
+#include "kern.h"
+#include "nn.h"
+#include "quant.h"
+#include "rng.h"
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+static struct rng rng;
+static int passed, failed;
+static const struct kern *ref, *k;
+static const char *now; /* what is under test */
+
+static void result(bool ok, const char *fmt, ...)
+{
+    va_list ap;
+    if (ok) {
+        passed++;
+        return;
+    }
+    failed++;
+    printf("FAIL %s %s: ", k->name, now);
+    va_start(ap, fmt);
+    vprintf(fmt, ap);
+    va_end(ap);
+    printf("\n");
+}
+
+/* Memory that ends at a page nobody may touch. The end is rounded up to 64. */
+static void *guarded(size_t n)
+{
+    size_t bytes = (n + 63) / 64 * 64, pages = (bytes + 4095) / 4096 * 4096;
+    char *p = mmap(NULL, pages + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED || mprotect(p + pages, 4096, PROT_NONE)) abort();
+    return p + pages - bytes;
+}
+
+static void unguard(void *p, size_t n)
+{
+    size_t bytes = (n + 63) / 64 * 64, pages = (bytes + 4095) / 4096 * 4096;
+    munmap((char *)p + bytes - pages, pages + 4096);
+}
+
+enum { CANARY = 0x5a };
+
+static float *output(size_t n)
+{
+    float *p = guarded(n * sizeof *p);
+    memset(p, CANARY, n * sizeof *p);
+    return p;
+}
+
+static bool untouched(const float *p, size_t n)
+{
+    for (size_t i = 0; i < n * sizeof *p; i++)
+        if (((const unsigned char *)p)[i] != CANARY) return false;
+    return true;
+}
+
+static float uniform(float a)
+{
+    return (float)(rng_double(&rng) * 2 - 1) * a;
+}
+
+/* Ordinary values, with a few large ones, sometimes all zero or all at the extreme. */
+static void fill(float *x, size_t n)
+{
+    unsigned kind = (unsigned)rng_below(&rng, 8);
+    for (size_t i = 0; i < n; i++) {
+        x[i] = kind == 0 ? 0 : kind == 1 ? (rng_u64(&rng) & 1 ? 1.0f : -1.0f) : uniform(2);
+        if (kind == 2 && rng_below(&rng, 40) == 0) x[i] *= 1000;
+    }
+}
+
+static const uint32_t types[] = {QUANT_F32,  QUANT_F16,    QUANT_BF16,   QUANT_Q4_0,
+                                 QUANT_Q4_1, QUANT_Q5_0,   QUANT_Q5_1,   QUANT_Q8_0,
+                                 QUANT_Q2_K, QUANT_Q3_K,   QUANT_Q4_K,   QUANT_Q5_K,
+                                 QUANT_Q6_K, QUANT_IQ4_NL, QUANT_IQ4_XS, QUANT_MXFP4};
+
+static void put16(uint8_t *p, float v)
+{
+    uint16_t h = quant_f32_to_f16(v);
+    memcpy(p, &h, 2);
+}
+
+/* Random rows of a type: bytes at random, scales made finite and small. */
+static void random_rows(uint8_t *p, uint32_t type, size_t values)
+{
+    size_t blocks = values / quant_block(type), bytes = quant_bytes(type);
+    for (size_t b = 0; b < blocks; b++, p += bytes) {
+        for (size_t i = 0; i < bytes; i++) p[i] = (uint8_t)rng_u64(&rng);
+        float d = uniform(0.02f), m = uniform(0.02f), v = uniform(1);
+        uint16_t bf = quant_f32_to_bf16(v);
+        switch (type) {
+        case QUANT_F32: memcpy(p, &v, 4); break;
+        case QUANT_F16: put16(p, v); break;
+        case QUANT_BF16: memcpy(p, &bf, 2); break;
+        case QUANT_MXFP4: p[0] = (uint8_t)(120 + rng_below(&rng, 8)); break;
+        case QUANT_Q2_K: put16(p + 80, d), put16(p + 82, m); break;
+        case QUANT_Q3_K: put16(p + 108, d); break;
+        case QUANT_Q6_K: put16(p + 208, d); break;
+        case QUANT_Q4_1:
+        case QUANT_Q5_1:
+        case QUANT_Q4_K:
+        case QUANT_Q5_K: put16(p, d), put16(p + 2, m); break;
+        default: put16(p, d); break;
+        }
+    }
+}
+
+/* Packing loses nothing: unpacked floats are those of the file. */
+static void test_unpack(struct nn *nn, uint32_t type, int64_t rows, int64_t cols)
+{
+    struct nn_mat m;
+    if (!nn_mat_shape(&m, type, rows, cols)) return;
+    size_t row_bytes = (size_t)cols / quant_block(type) * quant_bytes(type),
+           bytes = nn_mat_bytes(&m);
+    uint8_t *src = guarded(row_bytes * (size_t)rows);
+    random_rows(src, type, (size_t)(rows * cols));
+    m.data = guarded(bytes);
+    nn_mat_pack(nn, &m, src);
+    float *want = malloc((size_t)cols * sizeof *want), *w = guarded(KERN_K * KERN_ROWS * sizeof *w);
+    double worst = 0;
+    for (int64_t r = 0; r < rows; r++) {
+        quant_row_to_f32(type, src + (size_t)r * row_bytes, want, (size_t)cols);
+        const uint8_t *p = m.data + (size_t)(r / KERN_ROWS) * kern_panel_bytes(m.fmt, cols);
+        for (int64_t at = 0; at < cols; at += KERN_K) {
+            int ng = (int)((cols - at < KERN_K ? cols - at + 31 : KERN_K) / KERN_GROUP);
+            k->unpack_f32(w, m.fmt, p, ng);
+            for (int64_t c = at; c < cols && c < at + KERN_K; c++) {
+                double diff =
+                    fabs((double)w[(c - at) * KERN_ROWS + r % KERN_ROWS] - (double)want[c]);
+                double scale = fabs((double)want[c]) + 0.02 * 64;
+                if (diff / scale > worst) worst = diff / scale;
+            }
+            p += kern_block_bytes(m.fmt, ng);
+        }
+    }
+    result(worst < 3e-7, "%s %ldx%ld: relative error %g", quant_name(type), (long)rows, (long)cols,
+           worst);
+    unguard(src, row_bytes * (size_t)rows);
+    unguard(m.data, bytes);
+    unguard(w, KERN_K * KERN_ROWS * sizeof *w);
+    free(want);
+}
+
+static void test_act(int m, int64_t cols)
+{
+    size_t bytes = kern_act_bytes(m, cols), n = (size_t)m * (size_t)cols;
+    float *x = guarded(n * sizeof *x);
+    void *a_mem = guarded(bytes), *b_mem = guarded(bytes);
+    struct kern_act a, b;
+    memset(a_mem, 1, bytes);
+    memset(b_mem, 1, bytes);
+    kern_act_bind(&a, a_mem, m, cols);
+    kern_act_bind(&b, b_mem, m, cols);
+    fill(x, n);
+    for (int t = 0; t < m; t++) {
+        ref->act(&a, t, x + (size_t)t * (size_t)cols, cols);
+        k->act(&b, t, x + (size_t)t * (size_t)cols, cols);
+    }
+    result(memcmp(a_mem, b_mem, bytes) == 0, "%d x %ld differ", m, (long)cols);
+    unguard(x, n * sizeof *x);
+    unguard(a_mem, bytes);
+    unguard(b_mem, bytes);
+}
+
+/* y and the bound sum |w x| for one matrix, both ways of k, against ref. */
+static void test_gemm(struct nn *nn, uint32_t type, int64_t cols, int n)
+{
+    struct nn_mat m;
+    if (!nn_mat_shape(&m, type, KERN_ROWS, cols) || !m.fmt->bits) return;
+    size_t row_bytes = (size_t)cols / quant_block(type) * quant_bytes(type),
+           bytes = nn_mat_bytes(&m);
+    uint8_t *src = malloc(row_bytes * KERN_ROWS);
+    size_t act_bytes = kern_act_bytes(n + 1, cols), out_n = (size_t)n * KERN_ROWS;
+    float *x = malloc((size_t)cols * sizeof *x), *y[3], *w = guarded(KERN_K * KERN_ROWS * 4);
+    double *bound = calloc(out_n, sizeof *bound);
+    void *mem = guarded(act_bytes);
+    struct kern_act a;
+    struct kern_tile *tile = guarded(sizeof *tile);
+    random_rows(src, type, (size_t)cols * KERN_ROWS);
+    m.data = guarded(bytes);
+    nn_mat_pack(nn, &m, src);
+    kern_act_bind(&a, mem, n + 1, cols);
+    for (int t = 0; t <= n; t++) {
+        fill(x, (size_t)cols);
+        ref->act(&a, t, x, cols);
+    }
+    for (int i = 0; i < 3; i++) y[i] = output(out_n + 64) + 32;
+    const uint8_t *p = m.data;
+    for (int64_t at = 0; at < cols; at += KERN_K) {
+        int ng = (int)((cols - at < KERN_K ? cols - at + 31 : KERN_K) / KERN_GROUP),
+            kb = (int)(at / KERN_K);
+        ref->unpack_u8(tile, m.fmt, p, ng);
+        ref->gemm_u8(y[0], KERN_ROWS, tile, m.fmt, ng, &a, kb, 1, n, at > 0);
+        k->unpack_u8(tile, m.fmt, p, ng);
+        k->gemm_u8(y[1], KERN_ROWS, tile, m.fmt, ng, &a, kb, 1, n, at > 0);
+        ref->unpack_f32(w, m.fmt, p, ng);
+        for (int t = 0; t < n; t++)
+            for (int c = 0; c < ng * 32; c++) {
+                size_t row = (size_t)kb * (size_t)a.m + (size_t)t + 1;
+                double v =
+                    fabs(a.q[row * KERN_K + (size_t)c] * (double)a.scale[row * 8 + (size_t)c / 32]);
+                for (int r = 0; r < KERN_ROWS; r++) /* min and scaled code may cancel: count both */
+                    bound[t * KERN_ROWS + r] += v * (fabs((double)w[c * KERN_ROWS + r]) + 1.3);
+            }
+        p += kern_block_bytes(m.fmt, ng);
+    }
+    bool few = k->gemm_few && n <= KERN_FEW;
+    if (few) k->gemm_few(y[2], KERN_ROWS, m.fmt, m.data, cols, &a, 1, n);
+    for (int i = 1; i < (few ? 3 : 2); i++) {
+        double worst = 0;
+        for (size_t j = 0; j < out_n; j++)
+            worst = fmax(worst, fabs((double)y[i][j] - (double)y[0][j]) / (bound[j] + 1e-30));
+        result(worst < 1e-6, "%s%s k=%ld n=%d: %g of sum |w x|", quant_name(type),
+               i == 2 ? " few" : "", (long)cols, n, worst);
+        result(untouched(y[i] - 32, 32) && untouched(y[i] + out_n, 32),
+               "%s writes outside its output", quant_name(type));
+    }
+    for (int i = 0; i < 3; i++) unguard(y[i] - 32, (out_n + 64) * sizeof(float));
+    unguard(mem, act_bytes), unguard(tile, sizeof *tile), unguard(m.data, bytes);
+    unguard(w, KERN_K * KERN_ROWS * 4);
+    free(src), free(x), free(bound);
+}
+
+static void test_gemm_f32(int cols, int n)
+{
+    size_t out_n = (size_t)n * KERN_ROWS, wn = (size_t)cols * KERN_ROWS,
+           xn = (size_t)n * (size_t)cols;
+    float *w = guarded(wn * 4), *x = guarded(xn * 4), *y[2];
+    fill(w, wn);
+    fill(x, xn);
+    for (int i = 0; i < 2; i++) {
+        y[i] = output(out_n + 64) + 32;
+        for (size_t j = 0; j < out_n; j++) y[i][j] = 1;
+    }
+    ref->gemm_f32(y[0], KERN_ROWS, w, cols, x, (size_t)cols, n, n % 2);
+    k->gemm_f32(y[1], KERN_ROWS, w, cols, x, (size_t)cols, n, n % 2);
+    double worst = 0;
+    for (size_t j = 0; j < out_n; j++) {
+        double bound = 1;
+        for (int c = 0; c < cols; c++)
+            bound += fabs((double)w[(size_t)c * KERN_ROWS + j % KERN_ROWS] *
+                          (double)x[j / KERN_ROWS * (size_t)cols + (size_t)c]);
+        worst = fmax(worst, fabs((double)y[0][j] - (double)y[1][j]) / bound);
+    }
+    result(worst < 1e-6, "k=%d n=%d: %g of sum |w x|", cols, n, worst);
+    result(untouched(y[1] - 32, 32) && untouched(y[1] + out_n, 32), "writes outside its output");
+    for (int i = 0; i < 2; i++) unguard(y[i] - 32, (out_n + 64) * 4);
+    unguard(w, wn * 4), unguard(x, xn * 4);
+}
+
+static double distance(const float *a, const float *b, size_t n)
+{
+    double worst = 0;
+    for (size_t i = 0; i < n; i++)
+        worst = fmax(worst, fabs((double)a[i] - (double)b[i]) / (1 + fabs((double)a[i])));
+    return worst;
+}
+
+/* Two pages in turn, so that the online rescaling is used. */
+static void attend(const struct kern *kern, const struct kern_attn *a, const void *const *pages)
+{
+    struct kern_attn b = *a;
+    for (int r = 0; r < a->m; r++) b.max[r] = -INFINITY, b.sum[r] = 0;
+    memset(b.out, 0, (size_t)(b.m * b.d) * 4);
+    for (int i = 0; i < 2; i++) {
+        b.k = pages[2 * i];
+        b.v = pages[2 * i + 1];
+        kern->attn(&b);
+    }
+}
+
+static void test_attn(int m, int d, bool f32, float cap)
+{
+    size_t page = (size_t)d * KERN_PAGE, size = page * (f32 ? 4 : 2), on = (size_t)(m * d);
+    void *pages[4];
+    float *q = guarded(on * 4), *x = malloc(page * 4), *out[2];
+    float *scratch = guarded((page + KERN_ATTN_ROWS * KERN_PAGE) * 4), max[24], sum[24];
+    int lo[24], hi[24];
+    for (int i = 0; i < 4; i++) {
+        pages[i] = guarded(size);
+        for (size_t j = 0; j < page; j++) x[j] = uniform(2);
+        if (f32)
+            memcpy(pages[i], x, size);
+        else
+            ref->to_f16(pages[i], x, (int)page);
+    }
+    for (size_t j = 0; j < on; j++) q[j] = uniform(2);
+    for (int r = 0; r < m; r++) {
+        lo[r] = (int)rng_below(&rng, 34) - 1;
+        hi[r] = (int)rng_below(&rng, 33);
+        if (lo[r] < 0 || r == 0) lo[r] = 0, hi[r] = 32;
+    }
+    for (int i = 0; i < 2; i++) {
+        out[i] = output(on + 64) + 32;
+        struct kern_attn a = {m, d, f32, q, NULL, NULL, lo, hi, cap, max, sum, out[i], scratch};
+        attend(i ? k : ref, &a, (const void *const *)pages);
+        for (int r = 0; r < m; r++)
+            for (int j = 0; j < d && sum[r] > 0; j++) out[i][r * d + j] /= sum[r];
+    }
+    double worst = distance(out[0], out[1], on);
+    /* exp turns the rounding of a score, some sqrt(d) large, into a relative error */
+    result(worst < 3e-7 * d + 1e-6, "m=%d d=%d %s: %g", m, d, f32 ? "f32" : "f16", worst);
+    result(untouched(out[1] - 32, 32) && untouched(out[1] + on, 32), "writes outside its output");
+    for (int i = 0; i < 4; i++) unguard(pages[i], size);
+    for (int i = 0; i < 2; i++) unguard(out[i] - 32, (on + 64) * 4);
+    unguard(q, on * 4), unguard(scratch, (page + KERN_ATTN_ROWS * KERN_PAGE) * 4);
+    free(x);
+}
+
+/* An element-wise function on both tables: in place on a copy of x. */
+enum elem { NORM, NORM_BARE, PAIRS, HALVES, SILU, GELU, ADD, SOFTCAP, ELEMS };
+static const char *const elem_names[] = {"rms_norm", "rms_norm bare", "rope pairs", "rope halves",
+                                         "silu_mul", "gelu_mul",      "add",        "softcap"};
+
+static void elem(const struct kern *kern, enum elem what, float *x, const float *y, int n)
+{
+    switch (what) {
+    case NORM: kern->rms_norm(x, x, y, n, 1e-5f); break;
+    case NORM_BARE: kern->rms_norm(x, x, NULL, n, 1e-5f); break;
+    case PAIRS: kern->rope(x, y, n / 2 * 2, KERN_ROPE_PAIRS); break;
+    case HALVES: kern->rope(x, y, n / 2 * 2, KERN_ROPE_HALVES); break;
+    case SILU: kern->silu_mul(x, y, n); break;
+    case GELU: kern->gelu_mul(x, y, n); break;
+    case ADD: kern->add(x, y, n); break;
+    default: kern->softcap(x, n, 30); break;
+    }
+}
+
+static void test_elem(enum elem what, int n)
+{
+    size_t bytes = (size_t)n * 4;
+    float *y = guarded(bytes), *a = output((size_t)n + 64) + 32, *b = output((size_t)n + 64) + 32;
+    fill(y, (size_t)n);
+    fill(a, (size_t)n);
+    for (int i = 0; what >= SILU && i < n; i += 7) a[i] = uniform(300);
+    memcpy(b, a, bytes);
+    elem(ref, what, a, y, n);
+    elem(k, what, b, y, n);
+    double worst = distance(a, b, (size_t)n);
+    result(worst < 2e-6 * (what < PAIRS ? 10 : 1), "%s n=%d: %g", elem_names[what], n, worst);
+    result(untouched(b - 32, 32) && untouched(b + n, 32), "%s writes outside", elem_names[what]);
+    unguard(y, bytes), unguard(a - 32, bytes + 256), unguard(b - 32, bytes + 256);
+}
+
+static void test_f16(void)
+{
+    uint16_t a[1003], b[1003];
+    float x[1003];
+    static const float edges[] = {0,        -0.0f,     65504,    65519,        65520,
+                                  1e9f,     -1e9f,     6e-8f,    2.9e-8f,      6.1e-5f,
+                                  INFINITY, -INFINITY, 5.96e-8f, 1 + 0x1p-11f, 1 + 3 * 0x1p-11f};
+    for (int i = 0; i < 1003; i++) x[i] = ldexpf(uniform(1), (int)rng_below(&rng, 50) - 30);
+    memcpy(x, edges, sizeof edges);
+    ref->to_f16(a, x, 1003);
+    k->to_f16(b, x, 1003);
+    result(memcmp(a, b, sizeof a) == 0, "differ");
+    for (int i = 0; i < 1003; i++)
+        result(a[i] == quant_f32_to_f16(x[i]), "%g is not %x", (double)x[i], a[i]);
+}
+
+static bool chosen(const char *only, const char *name)
+{
+    now = name;
+    return !only || strcmp(only, name) == 0;
+}
+
+static void test_all(struct nn *nn, const char *only)
+{
+    static const int64_t widths[] = {16, 32, 48, 64, 96, 160, 224, 256, 288, 512, 576, 768};
+    size_t n_types = sizeof types / sizeof *types, n_widths = sizeof widths / sizeof *widths;
+    for (size_t t = 0; t < n_types && chosen(only, "unpack"); t++)
+        for (size_t w = 0; w < n_widths; w++) test_unpack(nn, types[t], w % 2 ? 32 : 37, widths[w]);
+    for (size_t w = 0; w < n_widths && chosen(only, "act"); w++)
+        for (int m = 1; m < 4; m++) test_act(m, widths[w] - (m == 3 ? 5 : 0));
+    for (size_t t = 0; t < n_types && chosen(only, "gemm"); t++)
+        for (size_t w = 0; w < n_widths; w++)
+            for (int n = 1; n <= 14; n++) test_gemm(nn, types[t], widths[w], n);
+    for (int n = 1; n <= 14 && chosen(only, "gemm_f32"); n++)
+        for (int c = 1; c <= 256; c += 17) test_gemm_f32(c, n);
+    for (int m = 1; m <= KERN_ATTN_ROWS && chosen(only, "attn"); m++)
+        for (int d = 16; d <= KERN_D_MAX; d += d < 128 ? 16 : 128)
+            for (int f = 0; f < 4; f++) test_attn(m, d, f & 1, f & 2 ? 5.0f : 0);
+    for (int e = 0; e < ELEMS && chosen(only, "elem"); e++)
+        for (int n = 2; n < 80; n++) test_elem((enum elem)e, n);
+    if (chosen(only, "to_f16")) test_f16();
+}
+
+/* Median of several timings of one product over fresh weights. */
+static void bench_type(struct nn *nn, const struct nn_peaks *peak, uint32_t type, int n)
+{
+    enum { ROUNDS = 9, ROWS = 2048, COLS = 2048, COPIES = 16 };
+    struct nn_mat m[COPIES];
+    struct err e;
+    uint8_t *src = malloc((size_t)ROWS * COLS / quant_block(type) * quant_bytes(type));
+    float *x = malloc((size_t)n * COLS * 4), *y = malloc((size_t)n * ROWS * 4);
+    int64_t ns[ROUNDS];
+    random_rows(src, type, (size_t)ROWS * COLS);
+    for (int i = 0; i < n * COLS; i++) x[i] = uniform(1);
+    if (nn_reserve(nn, n, COLS, &e)) abort();
+    for (int i = 0; i < COPIES; i++) {
+        if (!nn_mat_shape(&m[i], type, ROWS, COLS)) abort();
+        m[i].data = aligned_alloc(64, nn_mat_bytes(&m[i]));
+        nn_mat_pack(nn, &m[i], src);
+    }
+    int per = n > 64 ? 1 : COPIES;
+    for (int r = 0; r < ROUNDS; r++) {
+        int64_t start = clock_ns();
+        for (int i = 0; i < per; i++)
+            nn_matmul(nn, &(struct nn_mm){.out = y, .w = &m[(r + i) % COPIES]}, 1, x, n);
+        ns[r] = (clock_ns() - start) / per;
+        for (int j = r; j > 0 && ns[j] < ns[j - 1]; j--) {
+            int64_t tmp = ns[j];
+            ns[j] = ns[j - 1], ns[j - 1] = tmp;
+        }
+    }
+    double s = (double)ns[ROUNDS / 2] * 1e-9, macs = (double)n * ROWS * COLS / s;
+    double bytes = (double)nn_mat_bytes(&m[0]) / s;
+    printf("%-7s %-7s n=%-4d %8.1f GMAC/s (%3.0f %% of int8)  %6.2f GB/s (%3.0f %% of reading)\n",
+           nn_kern(nn)->name, quant_name(type), n, macs * 1e-9, 100 * macs / peak->int8_macs_per_s,
+           bytes * 1e-9, 100 * bytes / peak->read_bytes_per_s);
+    for (int i = 0; i < COPIES; i++) free(m[i].data);
+    free(src), free(x), free(y);
+}
+
+static int bench(const char *level, int threads)
+{
+    struct nn *nn;
+    struct nn_peaks peak;
+    struct err e;
+    if (nn_open(&nn, threads, level, false, &e) || nn_probe(nn, &peak, &e)) {
+        fprintf(stderr, "check_kern: %s\n", e.msg);
+        return 1;
+    }
+    printf("%-7s %d threads: int8 %.0f GMAC/s, reading %.1f GB/s\n", nn_kern(nn)->name, threads,
+           peak.int8_macs_per_s * 1e-9, peak.read_bytes_per_s * 1e-9);
+    for (size_t t = 0; t < sizeof types / sizeof *types; t++)
+        for (int n = 1; n <= 192; n = n == 1 ? 6 : n == 6 ? 16 : n * 12)
+            bench_type(nn, &peak, types[t], n);
+    nn_close(nn);
+    return 0;
+}
+
+static int check_level(const char *level, const char *only)
+{
+    struct err e;
+    struct nn *nn;
+    if (kern_get(&k, level, &e)) {
+        printf("%-7s not on this machine\n", level);
+        return 0;
+    }
+    if (nn_open(&nn, 2, level, false, &e)) return 1;
+    int before = passed, bad = failed;
+    test_all(nn, only);
+    printf("%-7s %d checks passed, %d failed\n", level, passed - before, failed - bad);
+    nn_close(nn);
+    return failed > bad;
+}
+
+int main(int argc, char **argv)
+{
+    static const char *const levels[] = {"ref", "avx2", "avx512"};
+    const char *only = NULL, *cpu = NULL;
+    uint64_t seed = 1;
+    bool timing = false;
+    struct err e;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--bench") == 0)
+            timing = true;
+        else if (strcmp(argv[i], "--test") == 0 && i + 1 < argc)
+            only = argv[++i];
+        else if (strcmp(argv[i], "--cpu") == 0 && i + 1 < argc)
+            cpu = argv[++i];
+        else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc)
+            seed = strtoull(argv[++i], NULL, 10);
+        else
+            return fprintf(stderr,
+                           "usage: check_kern [--bench] [--test NAME] [--cpu L] [--seed N]\n"),
+                   2;
+    }
+    rng_init(&rng, seed);
+    if (kern_get(&ref, "ref", &e)) return 1;
+    int bad = 0;
+    for (int i = 0; i < 3; i++)
+        if (!cpu || strcmp(cpu, levels[i]) == 0) bad |= check_level(levels[i], only);
+    if (timing) bad |= bench(cpu, 2);
+    return bad;
+}
