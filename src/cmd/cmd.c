@@ -1,6 +1,8 @@
 /* Flags in one table a command, so that --help, parsing and range checks cannot disagree. */
 #include "cmd.h"
 
+#include "progress.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdbool.h>
@@ -94,6 +96,13 @@ int cmd_parse(int argc, char **argv, const struct cmd_usage *u, const struct cmd
         }
     }
     return rest;
+}
+
+void cmd_load_progress(void *bar, int64_t done, int64_t total)
+{
+    struct progress *p = bar;
+    p->total = total;
+    progress_update(p, done);
 }
 
 int cmd_fail(const struct err *e)

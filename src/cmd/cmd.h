@@ -5,6 +5,7 @@
 #define CMD_H
 
 #include "err.h"
+#include <stdint.h>
 
 int cmd_bench(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
@@ -39,6 +40,8 @@ ERR_DOOR int cmd_parse(int argc, char **argv, const struct cmd_usage *u, const s
 /* Prints "solvent: message" on stderr and returns the exit status for the code (usage 2, else 1).
  */
 int cmd_fail(const struct err *e);
+/* engine_opts.progress for a struct progress. */
+void cmd_load_progress(void *bar, int64_t done, int64_t total);
 /* A catalogue name or a path -> a path of a file that exists. */
 ERR_DOOR int cmd_model_path(const char *model, char *path, unsigned room, struct err *e);
 

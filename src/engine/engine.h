@@ -44,14 +44,18 @@ struct engine_info {
     const char *cpu;  /* "avx512" */
     int threads, ctx, ctx_train, n_layers, d_model, n_vocab;
     int64_t n_params;
-    size_t weight_bytes; /* as packed in memory */
-    size_t kv_bytes;     /* of the whole cache */
-    size_t step_bytes;   /* scratch of a step */
-    int64_t
-        macs_per_token; /* multiply-accumulates of the weights for one token, LM head included */
-    size_t bytes_per_token; /* weight bytes that decoding one token reads */
+    size_t weight_bytes;    /* as packed in memory */
+    size_t kv_bytes;        /* of the whole cache */
+    size_t step_bytes;      /* scratch of a step */
+    int64_t macs_per_token; /* multiply-accumulates with the weights of the layers */
+    int64_t macs_head;      /* and of the LM head, for rows whose logits are wanted */
+    size_t bytes_per_token; /* weight bytes that decoding one token reads, the head's among them */
 };
 void engine_info(const struct engine *en, struct engine_info *info);
+/* Probes, with this engine's threads and kernels, what the machine does at best. Takes some 200 ms.
+ */
+ERR_DOOR int engine_peaks(struct engine *en, double *int8_macs_per_s, double *read_bytes_per_s,
+                          struct err *e);
 const struct tok *engine_tok(const struct engine *en); /* borrowed, lives as long as the engine */
 int engine_vocab(const struct engine *en);
 

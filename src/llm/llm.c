@@ -98,7 +98,8 @@ void llm_info(const struct llm *m, struct llm_info *info)
                               .params = m->params,
                               .weight_bytes = m->packed_bytes,
                               .scratch_bytes = m->scratch_bytes + nn_scratch_bytes(m->nn),
-                              .macs_per_token = m->macs,
+                              .macs_per_token = m->macs - m->head.rows * m->head.k,
+                              .macs_head = m->head.rows * m->head.k,
                               .bytes_per_token = m->token_bytes};
 }
 

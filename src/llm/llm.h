@@ -22,8 +22,9 @@ struct llm_info {
     int64_t params;
     size_t weight_bytes; /* packed, in memory */
     size_t scratch_bytes;
-    int64_t macs_per_token; /* of the matrices one token passes, the head included */
-    size_t bytes_per_token; /* packed bytes of those matrices */
+    int64_t macs_per_token; /* of the matrices one token passes in the layers */
+    int64_t macs_head;      /* of the head */
+    size_t bytes_per_token; /* packed bytes of all of those */
 };
 
 typedef void llm_progress(void *arg, int64_t done, int64_t total); /* bytes packed */
