@@ -11,7 +11,9 @@ static size_t scale_bytes(const struct kern_fmt *f, int ng)
     switch (f->scale) {
     case KERN_SCALE_F16: return groups * KERN_ROWS * 2u * (f->mins ? 2u : 1u);
     case KERN_SCALE_E8M0: return (groups * KERN_ROWS + 63) / 64 * 64;
-    case KERN_SCALE_K: return (KERN_ROWS * 2u + groups * KERN_ROWS) * (f->mins ? 2u : 1u);
+    case KERN_SCALE_K:
+        if (!f->mins) return KERN_ROWS * (2u + groups);
+        return KERN_ROWS * (4u + groups + (f->group == 32 ? groups / 2 : 0));
     default: return 0;
     }
 }

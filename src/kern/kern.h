@@ -11,17 +11,21 @@
  *
  * Packed weights. A matrix [rows][k] is cut into panels of KERN_ROWS rows (the last one padded with
  * zeros) and a panel into blocks of up to KERN_K columns; blocks follow each other along k. A block
- * of ng groups of 32 columns is (sizes in kern_block_bytes): scales  KERN_SCALE_F16  f16 d[ng][32],
- * and with mins f16 m[ng][32] KERN_SCALE_E8M0 u8 e[ng][32], padded to 64 bytes KERN_SCALE_K    f16
- * d[32], and with mins f16 dmin[32]; i8 sc[256 / group][32], and with mins u8 m[256 / group][32]
+ * of ng groups of 32 columns is (sizes in kern_block_bytes):
+ *   scales  KERN_SCALE_F16  f16 d[ng][32], and with mins f16 m[ng][32]
+ *           KERN_SCALE_E8M0 u8 e[ng][32], padded to 64 bytes
+ *           KERN_SCALE_K    f16 d[32], i8 sc[256 / group][32]; with mins f16 d[32], f16 dmin[32],
+ *                           u8 (sc & 15 | (m & 15) << 4)[256 / group][32], and for groups of 32,
+ *                           whose scales have 6 bits, u8 [4][32] of the high bits of two groups:
+ *                           sc[2p] >> 4 | m[2p] >> 4 << 2 | sc[2p+1] >> 4 << 4 | m[2p+1] >> 4 << 6
  *   codes   for each group of 32 columns: for each half of 16 rows:
  *             4-bit plane, 4 lines of 64 bytes   (bits 4, 5, 6)
  *             2-bit plane, 2 lines               (bits 2, 3, 6)
  *             1-bit plane, 1 line                (bits 3, 5)
  *             bytes, 8 lines                     (bits 8)
  *           Byte 4r + j of a line belongs to row r of the half; the line holds quads of columns
- *           (4q + j): low nibble quad 2p and high nibble quad 2p + 1 of the 4-bit line p; bit pair
- * i of the 2-bit line p is quad 4p + i; bit i of the 1-bit line is quad i; byte line p is quad p.
+ *           (4q + j): low nibble quad 2p and high nibble quad 2p + 1 of the 4-bit line p; bit pair i
+ *           of the 2-bit line p is quad 4p + i; bit i of the 1-bit line is quad i; byte line p is quad p.
  *           Planes are concatenated with the 4- or 2-bit plane as the low bits.
  * A value is scale * (code - bias), or scale * code + min with mins; with levels, the code indexes
  * 16 levels. Float types are [k][32] values of their own type.

@@ -175,6 +175,19 @@ static void read_row(struct row *r, uint32_t type, const uint8_t *src, int64_t k
     }
 }
 
+/* Scales and minimums of up to 6 bits, low nibbles together and high bits of two groups together. */
+static uint8_t *write_pairs(uint8_t *p, const struct kern_fmt *f, const struct row *r, int groups)
+{
+    for (int i = 0; i < groups; i++)
+        for (int j = 0; j < KERN_ROWS; j++) *p++ = (uint8_t)((r[j].sc[i] & 15) | r[j].mn[i] << 4);
+    for (int i = 0; f->group == 32 && i < groups; i += 2)
+        for (int j = 0; j < KERN_ROWS; j++) {
+            const uint8_t *sc = r[j].sc + i, *mn = r[j].mn + i;
+            *p++ = (uint8_t)(sc[0] >> 4 | mn[0] >> 4 << 2 | sc[1] >> 4 << 4 | mn[1] >> 4 << 6);
+        }
+    return p;
+}
+
 static uint8_t *write_scales(uint8_t *out, const struct kern_fmt *f, const struct row *r, int ng)
 {
     int groups = ng * KERN_GROUP / f->group;
@@ -185,10 +198,11 @@ static uint8_t *write_scales(uint8_t *out, const struct kern_fmt *f, const struc
         for (int j = 0; j < KERN_ROWS; j++, p += 2) memcpy(p, r[j].d[i], 2);
     for (int i = 0; f->mins && i < halves; i++)
         for (int j = 0; j < KERN_ROWS; j++, p += 2) memcpy(p, r[j].m[i], 2);
-    for (int i = 0; f->scale != KERN_SCALE_F16 && i < groups; i++)
-        for (int j = 0; j < KERN_ROWS; j++) *p++ = r[j].sc[i];
-    for (int i = 0; f->scale == KERN_SCALE_K && f->mins && i < groups; i++)
-        for (int j = 0; j < KERN_ROWS; j++) *p++ = r[j].mn[i];
+    if (f->scale == KERN_SCALE_K && f->mins)
+        p = write_pairs(p, f, r, groups);
+    else if (f->scale != KERN_SCALE_F16)
+        for (int i = 0; i < groups; i++)
+            for (int j = 0; j < KERN_ROWS; j++) *p++ = r[j].sc[i];
     memset(p, 0, (size_t)(out + bytes - p));
     return out + bytes;
 }

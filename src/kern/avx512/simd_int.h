@@ -68,9 +68,33 @@ ALWAYS __m512 f16x16(const void *p)
     return _mm512_cvtph_ps(_mm256_load_si256(p));
 }
 
-ALWAYS __m512 i8x16(const uint8_t *p)
+ALWAYS __m512 i8x16(__m128i v)
 {
-    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_load_si128((const __m128i *)p)));
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(v));
+}
+
+ALWAYS __m128i load16(const uint8_t *p)
+{
+    return _mm_load_si128((const __m128i *)p);
+}
+
+ALWAYS __m128i bits16(__m128i v, int shift, int mask)
+{
+    return _mm_and_si128(_mm_srli_epi16(v, shift), _mm_set1_epi8((char)mask));
+}
+
+/* Scale and minimum of group g, up to 6 bits, from 16 rows of the pairs of kern.h. */
+ALWAYS void pair16(const struct kern_fmt *f, const uint8_t *sc, int groups, int g, __m128i *s,
+                   __m128i *m)
+{
+    __m128i low = load16(sc + g * KERN_ROWS);
+    *s = bits16(low, 0, 15);
+    *m = bits16(low, 4, 15);
+    if (f->group != 32) return;
+    __m128i high = load16(sc + (groups + g / 2) * KERN_ROWS);
+    high = _mm_srl_epi16(high, _mm_cvtsi32_si128(g % 2 * 4));
+    *s = _mm_or_si128(*s, _mm_slli_epi16(bits16(high, 0, 3), 4));
+    *m = _mm_or_si128(*m, _mm_slli_epi16(bits16(high, 2, 3), 4));
 }
 
 /* Scales and minimums of a block, [groups][32] each. */
@@ -78,7 +102,7 @@ ALWAYS void scales_of(float (*scale)[KERN_ROWS], float (*min)[KERN_ROWS], const 
                       const uint8_t *p, int ng)
 {
     int groups = ng * KERN_GROUP / f->group;
-    const uint8_t *sc = p + 64 * (f->mins ? 2 : 1), *mn = sc + groups * KERN_ROWS;
+    const uint8_t *sc = p + 64 * (f->mins ? 2 : 1);
     for (int h = 0; h < 2; h++) {
         __m512 d = f16x16(p + 32 * h), dm = d;
         if (f->scale == KERN_SCALE_K && f->mins)
@@ -89,9 +113,13 @@ ALWAYS void scales_of(float (*scale)[KERN_ROWS], float (*min)[KERN_ROWS], const 
             if (f->scale == KERN_SCALE_F16) {
                 _mm512_store_ps(s, f16x16(p + 2 * at));
                 if (f->mins) _mm512_store_ps(m, f16x16(p + 2 * (groups * KERN_ROWS + at)));
+            } else if (f->scale == KERN_SCALE_K && f->mins) {
+                __m128i si, mi;
+                pair16(f, sc + 16 * h, groups, g, &si, &mi);
+                _mm512_store_ps(s, _mm512_mul_ps(d, i8x16(si)));
+                _mm512_store_ps(m, _mm512_mul_ps(dm, i8x16(mi)));
             } else if (f->scale == KERN_SCALE_K) {
-                _mm512_store_ps(s, _mm512_mul_ps(d, i8x16(sc + at)));
-                if (f->mins) _mm512_store_ps(m, _mm512_mul_ps(dm, i8x16(mn + at)));
+                _mm512_store_ps(s, _mm512_mul_ps(d, i8x16(load16(sc + at))));
             } else { /* 2^(e - 128) */
                 __m512i e = _mm512_cvtepu8_epi32(_mm_load_si128((const __m128i *)(p + at)));
                 e = _mm512_sub_epi32(e, _mm512_set1_epi32(128));

@@ -15,7 +15,7 @@ static uint16_t u16(const uint8_t *p)
 static void scales(struct kern_tile *t, const struct kern_fmt *f, const uint8_t *p, int ng)
 {
     int groups = ng * KERN_GROUP / f->group;
-    const uint8_t *sc = p + KERN_ROWS * 2 * (f->mins ? 2 : 1), *mn = sc + groups * KERN_ROWS;
+    const uint8_t *sc = p + KERN_ROWS * (f->mins ? 4 : 2);
     for (int g = 0; g < groups; g++)
         for (int r = 0; r < KERN_ROWS; r++) {
             int at = g * KERN_ROWS + r;
@@ -26,9 +26,17 @@ static void scales(struct kern_tile *t, const struct kern_fmt *f, const uint8_t 
                 if (f->mins) *min = kern__f16(u16(p + (groups * KERN_ROWS + at) * 2));
             } else if (f->scale == KERN_SCALE_E8M0) {
                 *scale = ldexpf(1.0f, p[at] - 128);
-            } else {
+            } else if (!f->mins) {
                 *scale = kern__f16(u16(p + r * 2)) * (float)(int8_t)sc[at];
-                if (f->mins) *min = -kern__f16(u16(p + (KERN_ROWS + r) * 2)) * (float)mn[at];
+            } else {
+                unsigned s = sc[at] & 15, m = sc[at] >> 4;
+                if (f->group == 32) {
+                    unsigned high = sc[(groups + g / 2) * KERN_ROWS + r] >> (g % 2 * 4);
+                    s |= (high & 3) << 4;
+                    m |= (high >> 2 & 3) << 4;
+                }
+                *scale = kern__f16(u16(p + r * 2)) * (float)s;
+                *min = -kern__f16(u16(p + (KERN_ROWS + r) * 2)) * (float)m;
             }
         }
 }
