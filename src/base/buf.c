@@ -3,13 +3,14 @@
 #include "buf.h"
 
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 char *buf_reserve(struct buf *b, size_t n)
 {
-    if (b->failed || n > b->cap - b->len) {
+    if (b->failed || n > b->cap - b->len || b->len + n == SIZE_MAX) {
         b->failed = true;
         return NULL;
     }

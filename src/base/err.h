@@ -3,7 +3,8 @@
  *     if (cond) return err_set(e, ERR_FORMAT, "tensor %s lies outside the file", name);
  *
  * `struct err *e` is always the last argument and may not be NULL. The line names the object and
- * the number, holds no newline, and control bytes taken from foreign input are replaced by '?'.
+ * the number, holds no newline, and what foreign input may have brought of control characters and of
+ * ill-formed UTF-8 is replaced by '?'.
  */
 #ifndef ERR_H
 #define ERR_H

@@ -44,7 +44,7 @@ static void tail(const struct progress *p, char *out, size_t room)
     amount(p, p->total, total);
     amount(p, (int64_t)p->rate, rate);
     int n = p->total > 0 ? snprintf(out, room, "%3d%%  %s / %s",
-                                    (int)(p->done * 100.0 / (double)p->total), done, total)
+                                    (int)((double)p->done * 100 / (double)p->total), done, total)
                          : snprintf(out, room, "%s", done);
     if (n < 0 || (size_t)n >= room || p->rate <= 0) return;
     out += n, room -= (size_t)n;
@@ -62,7 +62,7 @@ void progress_line(const struct progress *p, int cols, char *out, size_t room)
 {
     char right[96], bar[64] = "";
     tail(p, right, sizeof right);
-    int want = cols - (int)strlen(p->label) - (int)strlen(right) - 6;
+    int want = cols - (int)strlen(p->label) - (int)strlen(right) - 7;
     if (want > 40) want = 40;
     if (p->total > 0 && want >= 8) {
         int full = (int)((double)p->done / (double)p->total * want);
@@ -78,7 +78,7 @@ static void draw(struct progress *p, int64_t now)
 {
     char line[256], text[272];
     struct winsize w;
-    int cols = p->tty && ioctl(2, TIOCGWINSZ, &w) == 0 && w.ws_col >= 20 ? w.ws_col : 80;
+    int cols = p->tty && ioctl(2, TIOCGWINSZ, &w) == 0 && w.ws_col >= 20 ? w.ws_col : 100;
     progress_line(p, cols, line, sizeof line);
     int n = snprintf(text, sizeof text, p->tty ? "\r%s\033[K" : "%s\n", line);
     p->drawn = write(2, text, (size_t)n) == n;

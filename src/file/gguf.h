@@ -63,11 +63,14 @@ struct gguf_tensor {
 
 struct gguf;
 
+const char *gguf_type_name(enum gguf_type type); /* "u8" ... "string", "array" */
+
 ERR_DOOR int gguf_open(struct gguf **out, const char *path, struct err *e);
 void gguf_close(struct gguf *g);
 
 uint32_t gguf_version(const struct gguf *g);
 size_t gguf_file_bytes(const struct gguf *g); /* all parts */
+size_t gguf_part_count(const struct gguf *g);
 size_t gguf_kv_count(const struct gguf *g);
 const struct gguf_kv *gguf_kv_at(const struct gguf *g, size_t i);
 size_t gguf_tensor_count(const struct gguf *g);
@@ -89,7 +92,8 @@ bool gguf_str_eq(struct gguf_str s, const char *lit);
 
 /* Walks the items of an array of strings: start with *at = kv->value, call count times. */
 struct gguf_str gguf_next_string(const uint8_t **at);
-/* Item i of an array or a scalar of numbers or booleans (i < count), as double or int64. */
+/* Item i of an array or a scalar of numbers or booleans (i < count), as double or int64. What int64
+ * cannot hold becomes its nearest value, NaN 0. */
 double gguf_item_f64(const struct gguf_kv *kv, uint64_t i);
 int64_t gguf_item_i64(const struct gguf_kv *kv, uint64_t i);
 
