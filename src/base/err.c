@@ -59,8 +59,10 @@ int err_prefix(struct err *e, const char *fmt, ...)
     va_start(ap, fmt);
     int n = vsnprintf(e->msg, sizeof e->msg, fmt, ap);
     va_end(ap);
-    if (n >= 0 && (size_t)n < sizeof e->msg)
-        snprintf(e->msg + n, sizeof e->msg - (size_t)n, ": %s", old);
+    if (n >= 0 && (size_t)n < sizeof e->msg) {
+        size_t room = sizeof e->msg - (size_t)n;
+        if (snprintf(e->msg + n, room, ": %s", old) < 0) e->msg[n] = 0;
+    }
     clean(e->msg);
     return e->code;
 }

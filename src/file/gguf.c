@@ -116,14 +116,14 @@ static int check_items(struct cursor *c, const struct gguf_kv *kv, struct err *e
     return 0;
 }
 
-static int read_kv(struct cursor *c, struct gguf_kv *kv, struct err *e)
+static int read_kv(struct cursor *c, struct gguf_kv *kv, size_t i, struct err *e)
 {
     uint32_t type, item;
     if (!take_str(c, &kv->key))
-        return err_set(e, ERR_FORMAT, "the name of a key runs past the end of the file");
+        return err_set(e, ERR_FORMAT, "the name of key %zu runs past the end of the file", i);
     if (kv->key.n == 0 || kv->key.n > KEY_BYTES_MAX)
-        return err_set(e, ERR_FORMAT, "a key has a name of %zu bytes (1 to %d allowed)", kv->key.n,
-                       KEY_BYTES_MAX);
+        return err_set(e, ERR_FORMAT, "key %zu has a name of %zu bytes (1 to %d allowed)", i,
+                       kv->key.n, KEY_BYTES_MAX);
     if (!take(c, &type, sizeof type)) goto cut;
     item = type;
     kv->count = 1;
@@ -151,7 +151,7 @@ static int read_kvs(struct part *part, struct cursor *c, uint64_t n, struct err 
     if (!part->kv || !map_init(&part->keys, n)) return err_nomem(e, n * sizeof *part->kv, "keys");
     for (; part->n_kv < n; part->n_kv++) {
         struct gguf_kv *kv = &part->kv[part->n_kv];
-        if (read_kv(c, kv, e)) return e->code;
+        if (read_kv(c, kv, part->n_kv, e)) return e->code;
         bool ok;
         if (map_put(&part->keys, kv->key.p, (uint32_t)kv->key.n, (uint32_t)part->n_kv, &ok) !=
             MAP_NONE)
@@ -205,19 +205,19 @@ static int tensor_bytes(struct gguf_tensor *t, size_t limit, struct err *e)
 }
 
 /* Reads all but the place of the data, of which only the offset is known yet. */
-static int read_tensor(struct cursor *c, struct gguf_tensor *t, uint64_t *offset, size_t limit,
-                       struct err *e)
+static int read_tensor(struct cursor *c, struct gguf_tensor *t, size_t i, uint64_t *offset,
+                       size_t limit, struct err *e)
 {
     if (!take_str(c, &t->name))
-        return err_set(e, ERR_FORMAT, "the name of a tensor runs past the end of the file");
+        return err_set(e, ERR_FORMAT, "the name of tensor %zu runs past the end of the file", i);
     if (t->name.n == 0 || t->name.n > NAME_BYTES_MAX)
-        return err_set(e, ERR_FORMAT, "a tensor has a name of %zu bytes (1 to %d allowed)",
+        return err_set(e, ERR_FORMAT, "tensor %zu has a name of %zu bytes (1 to %d allowed)", i,
                        t->name.n, NAME_BYTES_MAX);
     if (!take(c, &t->n_dims, sizeof t->n_dims)) goto cut;
     if (t->n_dims < 1 || t->n_dims > 4)
         return err_set(e, ERR_FORMAT, "tensor %.*s has %u dimensions (1 to 4 allowed)",
                        SHOW(t->name), t->n_dims);
-    for (uint32_t i = 0; i < 4; i++) t->dim[i] = 1;
+    for (int k = 0; k < 4; k++) t->dim[k] = 1;
     if (!take(c, t->dim, t->n_dims * sizeof *t->dim) || !take(c, &t->type, sizeof t->type) ||
         !take(c, offset, sizeof *offset))
         goto cut;
@@ -321,7 +321,7 @@ static int read_tensors(struct gguf *g, struct part *part, struct cursor *c, uin
         struct gguf_tensor *t = &all[first + i];
         bool ok = true;
         *t = (struct gguf_tensor){.part = (uint32_t)(part - g->parts)};
-        rc = read_tensor(c, t, &offset[i], part->file.size, e);
+        rc = read_tensor(c, t, i, &offset[i], part->file.size, e);
         if (!rc && map_put(&g->names, t->name.p, (uint32_t)t->name.n, (uint32_t)(first + i), &ok) !=
                        MAP_NONE)
             rc = err_set(e, ERR_FORMAT, "the tensor %.*s stands there twice", SHOW(t->name));

@@ -17,10 +17,8 @@ static int read_line(FILE *f, llama_token *ids)
     int n = 0, c;
     while ((c = getc(f)) != EOF && c != '\n') {
         ungetc(c, f);
-        if (n == LONGEST || fscanf(f, "%d", &ids[n++]) != 1)
-            return -1;
-        while ((c = getc(f)) == ' ')
-            continue;
+        if (n == LONGEST || fscanf(f, "%d", &ids[n++]) != 1) return -1;
+        while ((c = getc(f)) == ' ') continue;
         ungetc(c, f);
     }
     return n;
@@ -29,8 +27,7 @@ static int read_line(FILE *f, llama_token *ids)
 static void quiet(enum ggml_log_level level, const char *text, void *arg)
 {
     (void)arg;
-    if (level >= GGML_LOG_LEVEL_ERROR)
-        fputs(text, stderr);
+    if (level >= GGML_LOG_LEVEL_ERROR) fputs(text, stderr);
 }
 
 static int run(struct llama_context *ctx, FILE *f, int n_vocab)
@@ -59,21 +56,17 @@ static int run(struct llama_context *ctx, FILE *f, int n_vocab)
 
 int main(int argc, char **argv)
 {
-    if (argc < 3)
-        return 2;
+    if (argc < 3) return 2;
     llama_log_set(quiet, NULL);
-    struct llama_model *model =
-        llama_model_load_from_file(argv[1], llama_model_default_params());
-    if (!model)
-        return 1;
+    struct llama_model *model = llama_model_load_from_file(argv[1], llama_model_default_params());
+    if (!model) return 1;
     struct llama_context_params p = llama_context_default_params();
     p.n_ctx = p.n_batch = p.n_ubatch = LONGEST;
     p.n_threads = p.n_threads_batch = argc > 3 ? atoi(argv[3]) : 2;
     struct llama_context *ctx = llama_init_from_model(model, p);
     FILE *f = fopen(argv[2], "r");
     int rc = !ctx || !f || run(ctx, f, llama_vocab_n_tokens(llama_model_get_vocab(model)));
-    if (f)
-        fclose(f);
+    if (f) fclose(f);
     llama_free(ctx);
     llama_model_free(model);
     return rc;

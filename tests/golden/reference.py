@@ -88,18 +88,34 @@ class Model:
         period = self.family["period"]
         return self.window > 0 and period > 0 and (period == 1 or layer % period != period - 1)
 
-    def rope(self, x, layer):
-        """x [n][heads][d_head], position = row. Angles in float64: they are constants."""
-        local = self.arch == "gemma3" and self.slides(layer)
+    def rope_constants(self, layer):
+        """Frequencies of the rotary pairs in float64, and the factor on cosine and sine."""
         n_rot = self.meta("rope.dimension_count", self.d_head)
-        base = 10000.0 if local else self.meta("rope.freq_base", 10000.0)
-        freq = float(base) ** (-np.arange(0, n_rot, 2) / n_rot)
+        i = np.arange(n_rot // 2)
+        if self.arch == "gemma3" and self.slides(layer):
+            return 10000.0 ** (-2 * i / n_rot), 1.0
+        base = float(self.meta("rope.freq_base", 10000.0))
+        freq = base ** (-2 * i / n_rot)
         if self.has("rope_freqs.weight"):
             freq = freq / self.tensor("rope_freqs.weight").astype(np.float64)
-        if not local and self.meta("rope.scaling.type", "none") in ("linear", "none"):
-            freq = freq / (self.meta("rope.scaling.factor", 0.0) or self.meta("rope.scale_linear", 1.0))
+        factor = self.meta("rope.scaling.factor", 0.0) or self.meta("rope.scale_linear", 1.0)
+        kind = self.meta("rope.scaling.type", "linear")
+        if kind == "linear":
+            return freq / factor, 1.0
+        if kind == "yarn":  # Peng et al. 2023, sections 3.2 and 3.4, with their alpha 1 and beta 32
+            context = self.meta("rope.scaling.original_context_length")
+            turns = [n_rot * np.log(context / (b * 2 * np.pi)) / (2 * np.log(base)) for b in (32, 1)]
+            low, high = max(np.floor(turns[0]), 0), min(np.ceil(turns[1]), n_rot - 1)
+            ramp = np.clip((i - low) / max(high - low, 0.001), 0, 1)
+            return freq / factor * ramp + freq * (1 - ramp), 1 + 0.1 * np.log(factor)
+        return freq, 1.0
+
+    def rope(self, x, layer):
+        """x [n][heads][d_head], position = row."""
+        freq, factor = self.rope_constants(layer)
+        n_rot = 2 * len(freq)
         angle = np.arange(len(x))[:, None] * freq[None, :]
-        cos, sin = (f(angle)[:, None, :].astype(self.dtype) for f in (np.cos, np.sin))
+        cos, sin = ((f(angle) * factor)[:, None, :].astype(self.dtype) for f in (np.cos, np.sin))
         y = x.copy()
         if self.family["neox"]:
             a, b = np.s_[..., : n_rot // 2], np.s_[..., n_rot // 2 : n_rot]
@@ -109,8 +125,9 @@ class Model:
         y[b] = x[a] * sin + x[b] * cos
         return y
 
-    def softcap(self, x, key):
-        cap = self.meta(key, 0.0)
+    def softcap(self, x, key, gemma2):
+        """Squeezes x into (-cap, cap); only Gemma 2 caps where the file does not say so."""
+        cap = self.meta(key, gemma2 if self.arch == "gemma2" else 0.0)
         return self.dtype(cap) * np.tanh(x / self.dtype(cap)) if cap else x
 
     def attention(self, q, k, v, layer):
@@ -126,7 +143,7 @@ class Model:
             hidden |= back >= self.window
         out = np.empty((n, self.heads, self.d_head), self.dtype)
         for h in range(self.heads):
-            s = self.softcap(q[h] @ k[h // group], "attn_logit_softcapping")
+            s = self.softcap(q[h] @ k[h // group], "attn_logit_softcapping", 50.0)
             s[hidden] = -np.inf
             s = np.exp(s - s.max(axis=1, keepdims=True))
             out[:, h] = s / s.sum(axis=1, keepdims=True) @ v[h // group]
@@ -200,4 +217,4 @@ class Model:
         name = "output" if self.has("output.weight") else "token_embd"
         w = self.tensor(name + ".weight")
         for h in hidden:
-            yield self.softcap(self.matmul(h, w, "output"), "final_logit_softcapping")
+            yield self.softcap(self.matmul(h, w, "output"), "final_logit_softcapping", 30.0)

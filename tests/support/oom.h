@@ -30,7 +30,8 @@
 #define OOM_WORKS 1
 #endif
 
-static long oom_alive, oom_left = -1;
+static long oom_left = -1;
+static long oom_alive __attribute__((unused));
 
 static inline void oom_after(long n)
 {

@@ -1,0 +1,203 @@
+/* Products and attention against sums written out, for 1 to 4 threads, odd shapes and several sequences in
+ * one call; what a row gives must not depend on the rows beside it. */
+#include "nn.h"
+
+#include "quant.h"
+#include "rng.h"
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct rng rng;
+
+static float *random_floats(size_t n)
+{
+    float *x = malloc(n * sizeof *x);
+    for (size_t i = 0; i < n; i++) x[i] = (float)rng_normal(&rng);
+    return x;
+}
+
+static struct nn *open_nn(int threads, bool exact)
+{
+    struct nn *nn;
+    struct err e;
+    assert_int_equal(nn_open(&nn, threads, NULL, exact, &e), 0);
+    assert_int_equal(nn_reserve(nn, 40, 4096, &e), 0);
+    return nn;
+}
+
+/* Q8_0 rows from floats, and what they then stand for. */
+static uint8_t *rows_q8(float *w, int rows, int k)
+{
+    uint8_t *q = malloc((size_t)(rows * k / 32) * 34), *p = q;
+    for (float *x = w; x < w + rows * k; x += 32, p += 34) {
+        uint16_t d = quant_f32_to_f16(0.02f);
+        memcpy(p, &d, 2);
+        for (int i = 0; i < 32; i++) p[2 + i] = (uint8_t)lrintf(fminf(fmaxf(x[i] * 50, -127), 127));
+        quant_row_to_f32(QUANT_Q8_0, p, x, 32);
+    }
+    return q;
+}
+
+static void product(int threads, bool exact, int rows, int k, int n, bool with_bias, bool add)
+{
+    struct nn *nn = open_nn(threads, exact);
+    float *w = random_floats((size_t)(rows * k)), *x = random_floats((size_t)(n * k));
+    float *bias = random_floats((size_t)rows), *y = random_floats((size_t)(n * rows));
+    float *before = malloc((size_t)(n * rows) * 4);
+    uint8_t *q = rows_q8(w, rows, k);
+    struct nn_mat m;
+    memcpy(before, y, (size_t)(n * rows) * 4);
+    assert_true(nn_mat_shape(&m, QUANT_Q8_0, rows, k));
+    m.data = aligned_alloc(64, nn_mat_bytes(&m));
+    nn_mat_pack(nn, &m, q);
+    nn_matmul(nn, &(struct nn_mm){y, &m, with_bias ? bias : NULL, add}, 1, x, n);
+    for (int t = 0; t < n; t++)
+        for (int r = 0; r < rows; r++) {
+            double want =
+                (with_bias ? (double)bias[r] : 0) + (add ? (double)before[t * rows + r] : 0);
+            double size = 1;
+            for (int i = 0; i < k; i++) {
+                double v = (double)w[r * k + i] * (double)x[t * k + i];
+                want += v;
+                size += fabs(v);
+            }
+            double bound = (exact ? 1e-6 : 0.01) * size;
+            assert_true(fabs(want - (double)y[t * rows + r]) < bound);
+        }
+    free(w), free(x), free(bias), free(y), free(before), free(q), free(m.data);
+    nn_close(nn);
+}
+
+static void products(void **state)
+{
+    (void)state;
+    for (int threads = 1; threads <= 4; threads++)
+        for (int i = 0; i < 60; i++) {
+            int rows = 1 + (int)rng_below(&rng, 100), k = 32 * (1 + (int)rng_below(&rng, 20));
+            product(threads, i % 3 == 0, rows, k, 1 + (int)rng_below(&rng, 20), i & 1, i & 2);
+        }
+}
+
+enum { HEADS = 6, KV_HEADS = 2, D = 32, PAGES = 40, SEQS = 3 };
+
+/* One query row by the definition. keys, values: [pos][KV_HEADS][D]. */
+static void attend(const float *q, const float *keys, const float *values, int pos, int head,
+                   int window, float softcap, float *out)
+{
+    int kv = head / (HEADS / KV_HEADS), first = window && pos + 1 > window ? pos + 1 - window : 0;
+    double sum = 0, acc[D] = {0};
+    for (int j = first; j <= pos; j++) {
+        double s = 0;
+        for (int i = 0; i < D; i++) s += (double)q[i] * (double)keys[(j * KV_HEADS + kv) * D + i];
+        s *= 0.25;
+        if (softcap != 0) s = softcap * tanh(s / softcap);
+        double p = exp(s - 30);
+        sum += p;
+        for (int i = 0; i < D; i++) acc[i] += p * (double)values[(j * KV_HEADS + kv) * D + i];
+    }
+    for (int i = 0; i < D; i++) out[i] = (float)(acc[i] / sum);
+}
+
+static void attention_of(int threads, bool f32, int window, float softcap)
+{
+    struct nn *nn = open_nn(threads, false);
+    struct nn_kv kv = {.layers = 1, .pages = PAGES, .heads = KV_HEADS, .d_head = D, .f32 = f32};
+    kv.data = aligned_alloc(64, nn_kv_page_bytes(&kv) * PAGES);
+    int old[SEQS] = {0, 45, 90}, fresh[SEQS] = {13, 1, 20}, row = 0;
+    int32_t pages[SEQS][8];
+    struct nn_span spans[SEQS];
+    float *keys[SEQS], *values[SEQS];
+    for (int s = 0; s < SEQS; s++) {
+        int n = old[s] + fresh[s];
+        size_t size = (size_t)(n * KV_HEADS * D);
+        keys[s] = random_floats(size), values[s] = random_floats(size);
+        for (int p = 0; p < 8; p++) pages[s][p] = p * SEQS + s;
+        struct nn_span before = {pages[s], 0, 0, old[s]};
+        if (old[s]) nn_kv_put(nn, &kv, 0, &before, 1, keys[s], values[s]);
+        spans[s] = (struct nn_span){pages[s], old[s], row, fresh[s]};
+        row += fresh[s];
+    }
+    float *q = random_floats((size_t)(row * HEADS * D)),
+          *out = random_floats((size_t)(row * HEADS * D));
+    float *k = malloc((size_t)(row * KV_HEADS * D) * 4),
+          *v = malloc((size_t)(row * KV_HEADS * D) * 4);
+    for (int s = 0; s < SEQS; s++) {
+        size_t at = (size_t)(spans[s].row * KV_HEADS * D), from = (size_t)(old[s] * KV_HEADS * D);
+        memcpy(k + at, keys[s] + from, (size_t)(fresh[s] * KV_HEADS * D) * 4);
+        memcpy(v + at, values[s] + from, (size_t)(fresh[s] * KV_HEADS * D) * 4);
+    }
+    nn_kv_put(nn, &kv, 0, spans, SEQS, k, v);
+    struct nn_attn a = {HEADS, 0.25f, softcap, window};
+    nn_attention(nn, out, q, &a, &kv, 0, spans, SEQS);
+    for (int s = 0; s < SEQS; s++)
+        for (int i = 0; i < fresh[s]; i++)
+            for (int h = 0; h < HEADS; h++) {
+                size_t at = (size_t)(((spans[s].row + i) * HEADS + h) * D);
+                float want[D];
+                attend(q + at, keys[s], values[s], old[s] + i, h, window, softcap, want);
+                for (int j = 0; j < D; j++)
+                    assert_float_equal(out[at + (size_t)j], want[j], f32 ? 1e-5f : 4e-3f);
+            }
+    for (int s = 0; s < SEQS; s++) free(keys[s]), free(values[s]);
+    free(q), free(out), free(k), free(v), free(kv.data);
+    nn_close(nn);
+}
+
+static void attention(void **state)
+{
+    (void)state;
+    for (int threads = 1; threads <= 3; threads++)
+        for (int i = 0; i < 8; i++) attention_of(threads, i & 1, i & 2 ? 20 : 0, i & 4 ? 2.0f : 0);
+}
+
+/* int8 activations: rows alone and together are the same bits. */
+static void rows_do_not_see_each_other(void **state)
+{
+    enum { ROWS = 70, K = 288, N = 15 };
+    struct nn *nn = open_nn(2, false);
+    float *w = random_floats(ROWS * K), *x = random_floats(N * K), together[N * ROWS], alone[ROWS];
+    uint8_t *q = rows_q8(w, ROWS, K);
+    struct nn_mat m;
+    (void)state;
+    assert_true(nn_mat_shape(&m, QUANT_Q8_0, ROWS, K));
+    m.data = aligned_alloc(64, nn_mat_bytes(&m));
+    nn_mat_pack(nn, &m, q);
+    nn_matmul(nn, &(struct nn_mm){together, &m, NULL, false}, 1, x, N);
+    for (int t = 0; t < N; t++) {
+        nn_matmul(nn, &(struct nn_mm){alone, &m, NULL, false}, 1, x + t * K, 1);
+        for (int r = 0; r < ROWS; r++) assert_float_equal(alone[r], together[t * ROWS + r], 1e-4f);
+    }
+    free(w), free(x), free(q), free(m.data);
+    nn_close(nn);
+}
+
+static void shapes_that_do_not_fit_are_refused(void **state)
+{
+    struct nn_mat m;
+    (void)state;
+    assert_false(nn_mat_shape(&m, QUANT_Q4_K, 32, 288));
+    assert_false(nn_mat_shape(&m, QUANT_Q8_0, 32, 33));
+    assert_false(nn_mat_shape(&m, 17, 32, 256));
+    assert_false(nn_mat_shape(&m, QUANT_TYPE_END, 32, 256));
+    assert_false(nn_mat_shape(&m, QUANT_F32, 0, 256));
+    assert_true(nn_mat_shape(&m, QUANT_F32, 1, 1));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(products),
+        cmocka_unit_test(attention),
+        cmocka_unit_test(rows_do_not_see_each_other),
+        cmocka_unit_test(shapes_that_do_not_fit_are_refused),
+    };
+    rng_init(&rng, 3);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
