@@ -49,8 +49,8 @@ static void tail(const struct progress *p, char *out, size_t room)
     if (n < 0 || (size_t)n >= room || p->rate <= 0) return;
     out += n, room -= (size_t)n;
     n = snprintf(out, room, "  %s/s", rate);
-    double left = (double)(p->total - p->done) / p->rate;
-    if (n < 0 || (size_t)n >= room || p->total <= 0 || left > 359999) return;
+    double left = p->total > 0 ? ((double)p->total - (double)p->done) / p->rate : INFINITY;
+    if (n < 0 || (size_t)n >= room || !(left >= 0 && left < 359999)) return;
     int s = (int)ceil(left);
     if (s >= 3600)
         snprintf(out + n, room - (size_t)n, "  ETA %d:%02d:%02d", s / 3600, s / 60 % 60, s % 60);

@@ -6,8 +6,15 @@
  *     tok_close(t);
  *
  * Kinds (tokenizer.ggml.model): "gpt2" byte-level BPE with the pre-tokenizers of tok_pre.h,
- * "llama" SentencePiece with byte fallback. Encoding is linear (n log n at worst) in the text,
- * whatever the text. Read-only after open: any thread; struct tok_stream belongs to its caller.
+ * "llama" SentencePiece with byte fallback. Another kind or pre-tokenizer is ERR_UNSUPPORTED and
+ * named; a BPE file that names no pre-tokenizer has "default". Encoding is linear (n log n at
+ * worst) in the text, whatever the text. Read-only after open: any thread; struct tok_stream
+ * belongs to its caller.
+ *
+ * The ids are those of the tokenizer that came with the model. Where llama.cpp's differ from
+ * those, so do ours from llama.cpp's: the leftmost special token wins where two overlap, capitals
+ * and marks outside ASCII count as such in tekken and gpt-4o, white space outside ASCII can match
+ * the lists of DeepSeek, bytes that are no UTF-8 stay what they are, and so does U+2581.
  */
 #ifndef TOK_H
 #define TOK_H
@@ -37,13 +44,15 @@ struct tok;
 ERR_DOOR int tok_open(struct tok **out, const struct gguf *g, struct err *e);
 void tok_close(struct tok *t);
 
-/* Appends to *ids. text may hold any bytes, NUL and invalid UTF-8 included. */
+/* Appends to *ids, or leaves it as it was. text may hold any bytes, NUL and invalid UTF-8 included;
+ * those that the vocabulary has no token for become the unknown token (SentencePiece) or are
+ * dropped (BPE), as in the originals. */
 ERR_DOOR int tok_encode(const struct tok *t, const char *text, size_t n, unsigned flags,
                         struct tok_ids *ids, struct err *e);
 void tok_ids_free(struct tok_ids *ids);
 
 int32_t tok_size(const struct tok *t);
-/* TOK_NONE where the file names none. */
+/* TOK_NONE where the file names none (SentencePiece: 1 and 2). */
 int32_t tok_bos(const struct tok *t);
 int32_t tok_eos(const struct tok *t);
 bool tok_add_bos(const struct tok *t);
@@ -69,7 +78,8 @@ ERR_DOOR int tok_decode(const struct tok *t, const int32_t *ids, size_t n, bool 
 /* Token by token, never half a character: what is not yet whole waits for the next token. */
 struct tok_stream {
     const struct tok *t;
-    bool started;
+    bool started; /* the next token does not begin a text: set it to go on after a prompt that ends
+                     in ordinary text, so that SentencePiece's leading space is kept */
     unsigned char held[4]; /* the beginning of a character */
     unsigned n_held;
 };

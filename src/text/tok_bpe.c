@@ -111,6 +111,7 @@ int tok__bpe_load(struct tok *t, const struct gguf *g, struct err *e)
                 &ok); /* of equal ones the first counts */
         if (!ok) return err_nomem(e, kv->count * sizeof(struct map_slot), "the merges");
     }
+    if (!tok_pre_whole_words(t->pre)) map_free(&t->ids); /* nobody asks for a text again */
     return 0;
 }
 

@@ -33,7 +33,8 @@ struct tok {
     struct gguf_str *piece; /* [n] the bytes it stands for */
     uint8_t *attr;          /* [n] */
     char *piece_bytes;      /* where the next piece may stand, while loading */
-    int32_t bos, eos, unk;
+    int32_t bos, eos;
+    int32_t unk; /* for bytes without a token; TOK_NONE, they are dropped: always so with BPE */
     bool add_bos, add_eos, add_space;
     char *chat_template;
 

@@ -239,6 +239,7 @@ static int load(struct tok *t, const struct gguf *g, struct err *e)
         return r;
     mark_known_texts(t);
     mark_strips(t, g);
+    if (t->unk != TOK_NONE && t->attr[t->unk] & TOK__CONTROL) t->unk = TOK_NONE;
     if ((r = t->pre ? tok__bpe_load(t, g, e) : tok__spm_load(t, g, e))) return r;
     return tok__special_load(t, e);
 }

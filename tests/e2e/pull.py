@@ -48,6 +48,7 @@ class Host:
         self.no_range = set()
         self.no_etag = set()
         self.log = []  # (path, headers)
+        self.stalled = threading.Event()
         self.release = threading.Event()
 
     def index(self, package, version, data, base="/files/", digest=None, name=None):
@@ -82,6 +83,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if slow is not None:
             self.wfile.write(body[:slow])
             self.wfile.flush()
+            self.host.stalled.set()
             self.host.release.wait(30)
             body = body[slow:]
         self.wfile.write(body if cut is None else body[:cut])
@@ -185,8 +187,9 @@ class World:
         assert have == sorted(n + ".gguf" for n in names), have
 
     def kill_when(self, path, size, *args):
-        """Starts a command and kills it once the file `path` has `size` bytes."""
+        """Starts a command; kills it once the server stalls and the file `path` has `size` bytes."""
         p = self.start(*args)
+        assert self.host.stalled.wait(30), "nobody asked for the slow file"
         for _ in range(1000):
             if os.path.exists(path) and os.path.getsize(path) >= size:
                 break
@@ -231,7 +234,7 @@ def killed_in_a_wheel(w):
     assert os.path.getsize(w.models + "/tiny.part") == 1_000_000
     w.host.log.clear()
     w.run("list", says="incomplete")
-    w.run("pull", "tiny", says="1.0 MB are here already")
+    w.run("pull", "tiny", says="1.5 MB are here already")
     assert w.stored("tiny") == MODEL
     w.clean("tiny")
     assert not w.host.asked(paths[0]), "the joined part was fetched again"

@@ -308,76 +308,77 @@ static void refused(const struct buf *b, const char *why)
     if (!strstr(e.msg, why)) fail_msg("'%s' does not say '%s'", e.msg, why);
 }
 
+static const struct {
+    enum mark at;
+    int bytes;
+    uint64_t value;
+    const char *why;
+} wrong[] = {
+    {AT_VERSION, 4, 0, "version 0 is unknown"},
+    {AT_VERSION, 4, 1, "version 1 is too old"},
+    {AT_VERSION, 4, 4, "version 4 is unknown"},
+    {AT_VERSION, 4, 0x03000000, "big-endian"},
+    {AT_TENSORS, 8, 1u << 31, "2147483648 tensors do not fit"},
+    {AT_TENSORS, 8, UINT64_MAX, "tensors do not fit"},
+    {AT_TENSORS, 8, 3, "tensor 2 has a name of 0 bytes"},
+    {AT_KEYS, 8, UINT64_MAX, "18446744073709551615 keys do not fit"},
+    {AT_KEYS, 8, UINT64_C(1) << 60, "keys do not fit"},
+    {AT_KEY_LEN, 8, 0, "name of 0 bytes"},
+    {AT_KEY_LEN, 8, UINT64_MAX, "name of key 0 runs past the end"},
+    {AT_KEY_TYPE, 4, GGUF_TYPE_END, "general.alignment has the unknown type 13"},
+    {AT_KEY_TYPE, 4, UINT32_MAX, "unknown type 4294967295"},
+    {AT_ALIGN, 4, 0, "general.alignment is not a power of 2"},
+    {AT_ALIGN, 4, 4, "general.alignment is not a power of 2"},
+    {AT_ALIGN, 4, 48, "general.alignment is not a power of 2"},
+    {AT_ALIGN, 4, 1 << 17, "general.alignment is not a power of 2"},
+    {AT_ALIGN, 4, UINT32_MAX, "general.alignment is not a power of 2"},
+    {AT_ALIGN, 4, 128, "tensor a lies at 64, not a multiple of 128"},
+    {AT_KEY_TYPE, 4, GGUF_F32, "general.alignment is not a power of 2"},
+    {AT_BOOL, 1, 2, "bool: 2 is no truth value"},
+    {AT_BOOLS, 1, 255, "bools: 255 is no truth value"},
+    {AT_STRING_LEN, 8, UINT64_MAX, "str: string 0 runs past the end"},
+    {AT_STRING_LEN, 8, UINT64_MAX - 7, "str: string 0 runs past the end"},
+    {AT_ARRAY_STRING_LEN, 8, 5000, "strs: string 1 runs past the end"},
+    {AT_ITEM, 4, GGUF_ARR, "strs is an array of arrays"},
+    {AT_ITEM, 4, 13, "strs has the unknown type 13"},
+    {AT_COUNT, 8, UINT64_MAX, "strs: 18446744073709551615 items do not fit"},
+    {AT_COUNT, 8, UINT64_C(1) << 61, "strs: 2305843009213693952 items do not fit"},
+    {AT_NAME_LEN, 8, 0, "name of 0 bytes"},
+    {AT_NAME_LEN, 8, UINT64_MAX, "name of tensor 0 runs past the end"},
+    {AT_NAME_LEN, 8, 256, "name of 256 bytes"},
+    {AT_DIMS, 4, 0, "tensor a has 0 dimensions"},
+    {AT_DIMS, 4, 5, "tensor a has 5 dimensions"},
+    {AT_DIMS, 4, UINT32_MAX, "tensor a has 4294967295 dimensions"},
+    {AT_DIM0, 8, 0, "tensor a has size 0 in dimension 0"},
+    {AT_DIM1, 8, 0, "tensor a has size 0 in dimension 1"},
+    {AT_DIM0, 8, 33, "tensor a has rows of 33 values, which blocks of 32 (q8_0) do not fill"},
+    {AT_DIM0, 8, UINT64_C(1) << 62, "tensor a has more than 2^63 values"},
+    {AT_DIM1, 8, UINT64_MAX, "tensor a has more than 2^63 values"},
+    {AT_DIM1, 8, UINT64_C(1) << 57, "tensor a of 4611686018427387904 values is larger"},
+    {AT_DIM1, 8, 4, "tensor a lies outside the file (136 bytes at 64"},
+    {AT_TYPE, 4, 16, "tensor a has type 16 (iq2_xxs), which we do not read"},
+    {AT_TYPE, 4, 38, "tensor a has type 38 (iq4_nl_8_8)"},
+    {AT_TYPE, 4, 43, "tensor a has type 43 (unknown)"},
+    {AT_TYPE, 4, UINT32_MAX, "tensor a has type 4294967295 (unknown)"},
+    {AT_TYPE, 4, QUANT_Q4_K, "rows of 32 values, which blocks of 256 (q4_K) do not fill"},
+    {AT_OFFSET, 8, 32, "tensor a lies at 32, not a multiple of 64"},
+    {AT_OFFSET, 8, 128, "tensor a lies outside the file"},
+    {AT_OFFSET, 8, UINT64_MAX - 63, "tensor a lies outside the file"},
+    {AT_OFFSET, 8, 0, "overlap"},
+    {AT_OFFSET_2, 8, 64, "overlap"},
+    {AT_OFFSET_2, 8, 128, "tensors a and b overlap"},
+    {AT_NAME_2, 1, 'a', "the tensor a stands there twice"},
+    {AT_KEY_2, 4, 0x73727473 /* "strs" */, "the key strs stands there twice"},
+};
+
 static void test_one_wrong_number(void **state)
 {
     (void)state;
-    static const struct {
-        enum mark at;
-        int bytes;
-        uint64_t value;
-        const char *why;
-    } cases[] = {
-        {AT_VERSION, 4, 0, "version 0 is unknown"},
-        {AT_VERSION, 4, 1, "version 1 is too old"},
-        {AT_VERSION, 4, 4, "version 4 is unknown"},
-        {AT_VERSION, 4, 0x03000000, "big-endian"},
-        {AT_TENSORS, 8, 1u << 31, "2147483648 tensors do not fit"},
-        {AT_TENSORS, 8, UINT64_MAX, "tensors do not fit"},
-        {AT_TENSORS, 8, 3, "tensor 2 has a name of 0 bytes"},
-        {AT_KEYS, 8, UINT64_MAX, "18446744073709551615 keys do not fit"},
-        {AT_KEYS, 8, UINT64_C(1) << 60, "keys do not fit"},
-        {AT_KEY_LEN, 8, 0, "name of 0 bytes"},
-        {AT_KEY_LEN, 8, UINT64_MAX, "name of key 0 runs past the end"},
-        {AT_KEY_TYPE, 4, GGUF_TYPE_END, "general.alignment has the unknown type 13"},
-        {AT_KEY_TYPE, 4, UINT32_MAX, "unknown type 4294967295"},
-        {AT_ALIGN, 4, 0, "general.alignment is not a power of 2"},
-        {AT_ALIGN, 4, 4, "general.alignment is not a power of 2"},
-        {AT_ALIGN, 4, 48, "general.alignment is not a power of 2"},
-        {AT_ALIGN, 4, 1 << 17, "general.alignment is not a power of 2"},
-        {AT_ALIGN, 4, UINT32_MAX, "general.alignment is not a power of 2"},
-        {AT_ALIGN, 4, 128, "tensor a lies at 64, not a multiple of 128"},
-        {AT_KEY_TYPE, 4, GGUF_F32, "general.alignment is not a power of 2"},
-        {AT_BOOL, 1, 2, "bool: 2 is no truth value"},
-        {AT_BOOLS, 1, 255, "bools: 255 is no truth value"},
-        {AT_STRING_LEN, 8, UINT64_MAX, "str: string 0 runs past the end"},
-        {AT_STRING_LEN, 8, UINT64_MAX - 7, "str: string 0 runs past the end"},
-        {AT_ARRAY_STRING_LEN, 8, 5000, "strs: string 1 runs past the end"},
-        {AT_ITEM, 4, GGUF_ARR, "strs is an array of arrays"},
-        {AT_ITEM, 4, 13, "strs has the unknown type 13"},
-        {AT_COUNT, 8, UINT64_MAX, "strs: 18446744073709551615 items do not fit"},
-        {AT_COUNT, 8, UINT64_C(1) << 61, "strs: 2305843009213693952 items do not fit"},
-        {AT_NAME_LEN, 8, 0, "name of 0 bytes"},
-        {AT_NAME_LEN, 8, UINT64_MAX, "name of tensor 0 runs past the end"},
-        {AT_NAME_LEN, 8, 256, "name of 256 bytes"},
-        {AT_DIMS, 4, 0, "tensor a has 0 dimensions"},
-        {AT_DIMS, 4, 5, "tensor a has 5 dimensions"},
-        {AT_DIMS, 4, UINT32_MAX, "tensor a has 4294967295 dimensions"},
-        {AT_DIM0, 8, 0, "tensor a has size 0 in dimension 0"},
-        {AT_DIM1, 8, 0, "tensor a has size 0 in dimension 1"},
-        {AT_DIM0, 8, 33, "tensor a has rows of 33 values, which blocks of 32 (q8_0) do not fill"},
-        {AT_DIM0, 8, UINT64_C(1) << 62, "tensor a has more than 2^63 values"},
-        {AT_DIM1, 8, UINT64_MAX, "tensor a has more than 2^63 values"},
-        {AT_DIM1, 8, UINT64_C(1) << 57, "tensor a of 4611686018427387904 values is larger"},
-        {AT_DIM1, 8, 4, "tensor a lies outside the file (136 bytes at 64"},
-        {AT_TYPE, 4, 16, "tensor a has type 16 (iq2_xxs), which we do not read"},
-        {AT_TYPE, 4, 38, "tensor a has type 38 (iq4_nl_8_8)"},
-        {AT_TYPE, 4, 43, "tensor a has type 43 (unknown)"},
-        {AT_TYPE, 4, UINT32_MAX, "tensor a has type 4294967295 (unknown)"},
-        {AT_TYPE, 4, QUANT_Q4_K, "rows of 32 values, which blocks of 256 (q4_K) do not fill"},
-        {AT_OFFSET, 8, 32, "tensor a lies at 32, not a multiple of 64"},
-        {AT_OFFSET, 8, 128, "tensor a lies outside the file"},
-        {AT_OFFSET, 8, UINT64_MAX - 63, "tensor a lies outside the file"},
-        {AT_OFFSET, 8, 0, "overlap"},
-        {AT_OFFSET_2, 8, 64, "overlap"},
-        {AT_OFFSET_2, 8, 128, "tensors a and b overlap"},
-        {AT_NAME_2, 1, 'a', "the tensor a stands there twice"},
-        {AT_KEY_2, 4, 0x73727473 /* "strs" */, "the key strs stands there twice"},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         struct sample s;
         sample(&s);
-        memcpy(s.b.data + s.at[cases[i].at], &cases[i].value, (size_t)cases[i].bytes);
-        refused(&s.b, cases[i].why);
+        memcpy(s.b.data + s.at[wrong[i].at], &wrong[i].value, (size_t)wrong[i].bytes);
+        refused(&s.b, wrong[i].why);
         buf_free(&s.b);
     }
 }

@@ -160,6 +160,7 @@ static void publish(void **state)
     assert_true(waiter >= 0);
     if (waiter == 0) { /* waits, and must not get the published file for its own */
         struct stat st;
+        close(fd);
         int rc = store_lock_part(&s, "m", true, &other, &e);
         _exit(rc == 0 && fstat(other, &st) == 0 && st.st_size == 0 && store_has(&s, "m", NULL) ? 0
                                                                                                : 1);

@@ -33,7 +33,7 @@ static void checks(void **state)
         {"http://[::2]/a", NULL, ERR_FORMAT},
         {"ftp://127.0.0.1/a", NULL, ERR_FORMAT},
         {"file:///etc/passwd", NULL, ERR_FORMAT},
-        {"https:///a", NULL, ERR_FORMAT},
+        {"https://", NULL, ERR_FORMAT},
         {"example.org/a", NULL, ERR_FORMAT},
         {"", NULL, ERR_FORMAT},
         {"https://example.org/a b", NULL, ERR_FORMAT},

@@ -1,5 +1,6 @@
-/* Activations to int8 with a scale for 32 columns: two vectors a group, bound by the loads. The
- * same numbers as ref/, bit for bit. */
+/* Activations to int8 with a scale for 32 columns: two vectors a group, bound by the shuffles of the
+ * horizontal maximum. Sums of 16 bytes are psadbw of the bytes + 128, two operations instead of a
+ * reduction. The same numbers as ref/, bit for bit. */
 #include "simd_int.h"
 
 static void act(const struct kern_act *a, int t, const float *x, int64_t k)
@@ -21,8 +22,11 @@ static void act(const struct kern_act *a, int t, const float *x, int64_t k)
             float inv = amax > 0 ? 127.0f / amax : 0;
             for (int h = 0; h < 2; h++) {
                 __m512i i = _mm512_cvtps_epi32(_mm512_mul_ps(v[h], _mm512_set1_ps(inv)));
-                _mm_store_si128((__m128i *)(q + g * KERN_GROUP + 16 * h), _mm512_cvtepi32_epi8(i));
-                a->sum[row * 16 + 2 * (size_t)g + (size_t)h] = _mm512_reduce_add_epi32(i);
+                __m128i b = _mm512_cvtepi32_epi8(i);
+                _mm_store_si128((__m128i *)(q + g * KERN_GROUP + 16 * h), b);
+                b = _mm_sad_epu8(_mm_xor_si128(b, _mm_set1_epi8((char)0x80)), _mm_setzero_si128());
+                a->sum[row * 16 + 2 * (size_t)g + (size_t)h] =
+                    _mm_cvtsi128_si32(b) + _mm_extract_epi32(b, 2) - 16 * 128;
             }
             a->scale[row * KERN_GROUPS + (size_t)g] = amax / 127.0f;
         }

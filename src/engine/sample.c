@@ -1,0 +1,76 @@
+/* The order in which logits become a token; each step stands in its own file (sample_int.h). All
+ * memory is taken at open, as much as the parameters ask for: a greedy sampler without penalties has
+ * none, one with top-k holds 2k candidates, else there is one a token of the vocabulary.
+ */
+#include "sample_int.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+int sample_open(struct sample **out, const struct sample_params *p, int n_vocab, struct err *e)
+{
+    int rc = sample__check(p, n_vocab, e);
+    if (rc) return rc;
+    struct sample *s = calloc(1, sizeof *s);
+    if (!s) return err_nomem(e, sizeof *s, "a sampler");
+    s->p = *p;
+    s->n_vocab = n_vocab;
+    rng_init(&s->rng, p->seed);
+    s->cand_room = sample__cand_room(p, n_vocab);
+    rc = sample__past_open(s, e);
+    bool changes = p->n_bias > 0 || s->past.count || s->past.reversed;
+    size_t logits = changes ? (size_t)n_vocab * sizeof *s->logits : 0;
+    size_t cand = (size_t)s->cand_room * sizeof *s->cand;
+    if (!rc && ((logits && !(s->logits = malloc(logits))) || (cand && !(s->cand = malloc(cand)))))
+        rc = err_nomem(e, logits + cand, "a sampler");
+    if (rc) {
+        sample_close(s);
+        return rc;
+    }
+    sample_reset(s);
+    *out = s;
+    return 0;
+}
+
+void sample_close(struct sample *s)
+{
+    if (!s) return;
+    sample__past_close(s);
+    free(s->logits);
+    free(s->cand);
+    free(s);
+}
+
+static int32_t largest(const float *x, int n)
+{
+    int32_t best = SAMPLE_NONE;
+    float max = -INFINITY;
+    for (int i = 0; i < n; i++)
+        if (x[i] > max) max = x[i], best = i;
+    return best;
+}
+
+static float log_softmax(const float *x, int n, int32_t at)
+{
+    float max = fminf(x[largest(x, n)], FLT_MAX);
+    double sum = 0;
+    for (int i = 0; i < n; i++)
+        if (x[i] > -INFINITY) sum += (double)expf(fminf(x[i], FLT_MAX) - max);
+    return (float)((double)(fminf(x[at], FLT_MAX) - max) - log(sum));
+}
+
+int32_t sample_pick(struct sample *s, const float *logits, float *logprob)
+{
+    const float *x = logits;
+    if (s->logits) {
+        memcpy(s->logits, logits, (size_t)s->n_vocab * sizeof *logits);
+        for (int i = 0; i < s->p.n_bias; i++) s->logits[s->p.bias[i].id] += s->p.bias[i].bias;
+        sample__past_apply(s, s->logits);
+        x = s->logits;
+    }
+    int32_t id = s->p.temp == 0 ? largest(x, s->n_vocab) : sample__draw(s, x);
+    if (logprob && id != SAMPLE_NONE) *logprob = log_softmax(logits, s->n_vocab, id);
+    return id;
+}

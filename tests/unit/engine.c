@@ -1,0 +1,118 @@
+/* The doors of the engine: what it refuses leaves every sequence as it was, pages come back, and a failed
+ * open tells what was wrong. On the tiny models of tests/data/golden. */
+#include "engine.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define MODEL TEST_DATA "/golden/llama_q4_0.gguf"
+
+static struct engine *open_engine(struct engine_opts o)
+{
+    struct engine *en;
+    struct err e;
+    if (engine_open(&en, MODEL, &o, &e)) fail_msg("%s", e.msg);
+    return en;
+}
+
+static const int32_t ids[64] = {5, 9, 1, 7, 3, 8, 2, 6};
+
+static int step(struct engine *en, int seq, int n, enum engine_want want, struct err *e)
+{
+    struct engine_slice s = {seq, ids, n, want, NULL};
+    return engine_step(en, &s, 1, e);
+}
+
+static void refused_steps_change_nothing(void **state)
+{
+    struct engine *en =
+        open_engine((struct engine_opts){.ctx = 64, .max_seqs = 2, .kv_tokens = 64});
+    struct err e;
+    int a = engine_seq_open(en), b = engine_seq_open(en);
+    int32_t bad[2] = {3, engine_vocab(en)};
+    (void)state;
+    assert_int_equal(engine_seq_open(en), ERR_LIMIT);
+    assert_int_equal(step(en, a, 40, ENGINE_LOGITS_LAST, &e), 0);
+    assert_int_equal(step(en, a, 25, ENGINE_LOGITS_LAST, &e), ERR_LIMIT);
+    assert_non_null(strstr(e.msg, "context of 64"));
+    assert_int_equal(step(en, a, 0, ENGINE_LOGITS_LAST, &e), ERR_LIMIT);
+    assert_int_equal(step(en, b, 64, ENGINE_LOGITS_LAST, &e), 0);
+    struct engine_slice s = {a, bad, 2, ENGINE_LOGITS_LAST, NULL};
+    assert_int_equal(engine_step(en, &s, 1, &e), ERR_FORMAT);
+    assert_non_null(strstr(e.msg, "vocabulary"));
+    assert_int_equal(engine_seq_len(en, a), 40);
+    assert_int_equal(engine_seq_len(en, b), 64);
+    engine_close(en);
+}
+
+static void pages_run_out_and_come_back(void **state)
+{
+    struct engine *en =
+        open_engine((struct engine_opts){.ctx = 64, .max_seqs = 4, .kv_tokens = 32});
+    struct err e;
+    int seq[4];
+    (void)state;
+    for (int i = 0; i < 4; i++) seq[i] = engine_seq_open(en);
+    assert_int_equal(step(en, seq[0], 64, ENGINE_LOGITS_NONE, &e), 0);
+    assert_int_equal(step(en, seq[1], 64, ENGINE_LOGITS_NONE, &e), 0);
+    assert_int_equal(step(en, seq[2], 64, ENGINE_LOGITS_NONE, &e), ERR_LIMIT);
+    assert_non_null(strstr(e.msg, "KV cache has 1 pages left, 2 are needed"));
+    engine_seq_truncate(en, seq[0], 10);
+    assert_int_equal(step(en, seq[2], 64, ENGINE_LOGITS_NONE, &e), 0);
+    engine_seq_close(en, seq[1]);
+    assert_int_equal(engine_seq_open(en), seq[1]);
+    assert_int_equal(engine_seq_len(en, seq[1]), 0);
+    engine_close(en);
+}
+
+static void options_out_of_range_are_refused(void **state)
+{
+    static const struct {
+        struct engine_opts o;
+        const char *says;
+    } cases[] = {
+        {{.threads = -1}, "threads"},
+        {{.threads = 100000}, "threads"},
+        {{.ctx = -5}, "context"},
+        {{.ctx = 1 << 25}, "context"},
+        {{.chunk = -1}, "chunk"},
+        {{.chunk = 1 << 20}, "chunk"},
+        {{.max_seqs = 1 << 20}, "sequences"},
+        {{.cpu = "mmx"}, "no kernel level 'mmx'"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct engine *en = NULL;
+        struct err e;
+        assert_true(engine_open(&en, MODEL, &cases[i].o, &e) < 0);
+        assert_non_null(strstr(e.msg, cases[i].says));
+        assert_null(en);
+    }
+}
+
+static void a_file_that_is_no_model_is_refused(void **state)
+{
+    struct engine *en = NULL;
+    struct engine_opts o = {0};
+    struct err e;
+    (void)state;
+    assert_int_equal(engine_open(&en, "/nonexistent/model.gguf", &o, &e), ERR_IO);
+    assert_int_equal(engine_open(&en, TEST_DATA "/golden/text.txt", &o, &e), ERR_FORMAT);
+    assert_null(en);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(refused_steps_change_nothing),
+        cmocka_unit_test(pages_run_out_and_come_back),
+        cmocka_unit_test(options_out_of_range_are_refused),
+        cmocka_unit_test(a_file_that_is_no_model_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
