@@ -16,7 +16,7 @@ _solvent() {
         words+=' --help'
     elif [[ $command == pull ]]; then
         words=$(_solvent_models "$solvent" all)
-    elif [[ $command == rm || $before == -m || $before == --model || $command$COMP_CWORD == run2 ]]; then
+    elif [[ $command == rm || $before == -m || $before == --model || $command$COMP_CWORD == @(run|inspect)2 ]]; then
         words=$(_solvent_models "$solvent" '')
     fi
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")

@@ -53,6 +53,15 @@ static int put_number(const struct cmd_opt *o, const char *s, struct err *e)
     return 0;
 }
 
+static int add_item(const struct cmd_opt *o, const char *s, struct err *e)
+{
+    struct cmd_list *list = o->value;
+    if (list->n == CMD_LIST_MAX)
+        return err_set(e, ERR_LIMIT, "%s more than %d times", o->name, CMD_LIST_MAX);
+    list->items[list->n++] = s;
+    return 0;
+}
+
 /* Returns how many arguments were used (1 or 2), or a negative code. */
 static int take_flag(const struct cmd_opt *opts, char **argv, struct err *e)
 {
@@ -70,7 +79,7 @@ static int take_flag(const struct cmd_opt *opts, char **argv, struct err *e)
     if (!value) return err_set(e, ERR_USAGE, "%s wants a value (%s)", o->name, o->arg);
     if (o->kind == CMD_STRING)
         *(const char **)o->value = value;
-    else if (put_number(o, value, e))
+    else if (o->kind == CMD_LIST ? add_item(o, value, e) : put_number(o, value, e))
         return e->code;
     return eq ? 1 : 2;
 }
@@ -109,4 +118,22 @@ int cmd_fail(const struct err *e)
 {
     fprintf(stderr, "solvent: %s\n", e->msg);
     return e->code == ERR_USAGE ? 2 : 1;
+}
+
+int cmd_read(const char *path, struct buf *out, struct err *e)
+{
+    bool std = strcmp(path, "-") == 0;
+    const char *name = std ? "standard input" : path;
+    FILE *f = std ? stdin : fopen(path, "re");
+    char part[1 << 16];
+    int rc = 0;
+    if (!f) return err_set(e, ERR_IO, "cannot read %s: %s", name, strerror(errno));
+    for (size_t n; !rc && (n = fread(part, 1, sizeof part, f)) > 0;)
+        if (n > out->cap - out->len)
+            rc = err_set(e, ERR_LIMIT, "%s holds more than %zu bytes", name, out->cap);
+        else if (!buf_put(out, part, n))
+            rc = err_nomem(e, out->len + n, name);
+    if (!rc && ferror(f)) rc = err_set(e, ERR_IO, "cannot read %s: %s", name, strerror(errno));
+    if (!std) fclose(f);
+    return rc;
 }

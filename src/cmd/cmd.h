@@ -4,6 +4,7 @@
 #ifndef CMD_H
 #define CMD_H
 
+#include "buf.h"
 #include "err.h"
 #include <stdint.h>
 
@@ -18,11 +19,16 @@ int cmd_template(int argc, char **argv);
 int cmd_tokenize(int argc, char **argv);
 
 /* Flags, one table a command: also the source of --help. */
-enum cmd_kind { CMD_FLAG, CMD_INT, CMD_FLOAT, CMD_STRING };
+enum cmd_kind { CMD_FLAG, CMD_INT, CMD_FLOAT, CMD_STRING, CMD_LIST };
+enum { CMD_LIST_MAX = 64 };
+struct cmd_list { /* of a flag that may stand several times */
+    const char *items[CMD_LIST_MAX];
+    int n;
+};
 struct cmd_opt {
     const char *name; /* "--temp", or "-m" with the long name after a comma: "-m,--model" */
     enum cmd_kind kind;
-    void *value;     /* bool *, int64_t *, double *, const char ** */
+    void *value;     /* bool *, int64_t *, double *, const char **, struct cmd_list * */
     const char *arg; /* "N", "FILE"; NULL for a flag */
     const char *help;
     double min, max; /* of numbers, both ends allowed */
@@ -40,6 +46,9 @@ ERR_DOOR int cmd_parse(int argc, char **argv, const struct cmd_usage *u, const s
 /* Prints "solvent: message" on stderr and returns the exit status for the code (usage 2, else 1).
  */
 int cmd_fail(const struct err *e);
+/* Appends the whole of a file ("-": standard input) to out; ERR_LIMIT when it is larger than out may
+ * be. */
+ERR_DOOR int cmd_read(const char *path, struct buf *out, struct err *e);
 /* engine_opts.progress for a struct progress. */
 void cmd_load_progress(void *bar, int64_t done, int64_t total);
 /* A catalogue name or a path -> a path of a file that exists. */

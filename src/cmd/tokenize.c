@@ -9,8 +9,8 @@
 
 #include "gguf.h"
 #include "tok.h"
+#include "unicode.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,15 +33,20 @@ static int read_stdin(struct buf *in, struct err *e)
     return buf_puts(in, "") ? 0 : err_nomem(e, 1, "standard input");
 }
 
-/* Bytes that could trouble a terminal or the line structure are shown as escapes. */
+/* What could trouble a terminal or the lines is shown as escapes. */
 static void print_piece(const struct buf *piece)
 {
-    for (size_t i = 0; i < piece->len; i++) {
-        unsigned char c = (unsigned char)piece->data[i];
-        if (c < 0x20 || c >= 0x7f || c == '\\' || c == '"')
-            printf(c == '\\' || c == '"' ? "\\%c" : "\\x%02x", c);
+    for (size_t i = 0; i < piece->len;) {
+        const char *p = piece->data + i;
+        struct unicode_char c = unicode_at(p, piece->len - i);
+        i += c.bytes;
+        if (*p == '\\' || *p == '"')
+            printf("\\%c", *p);
+        else if (*p == ' ' || (!(c.class & (UNICODE_OTHER | UNICODE_SPACE)) &&
+                               unicode_length(p, c.bytes) == c.bytes))
+            fwrite(p, 1, c.bytes, stdout);
         else
-            putchar(c);
+            for (unsigned k = 0; k < c.bytes; k++) printf("\\x%02x", (unsigned char)p[k]);
     }
 }
 
@@ -75,22 +80,20 @@ static int to_ids(const struct tok *t, const struct options *o, const struct buf
     return r;
 }
 
-/* Numbers between anything that white space and commas and brackets may be. */
-static int parse_ids(const char *p, struct tok_ids *ids, struct err *e)
+/* Numbers, apart or between the commas and brackets of a list; int32_t in *ids. */
+static int parse_ids(const struct buf *in, struct buf *ids, struct err *e)
 {
-    while (*(p += strspn(p, " \t\r\n,[]"))) {
+    static const char gaps[] = " \t\r\n,[]";
+    for (const char *p = in->data; (p += strspn(p, gaps)) < in->data + in->len;) {
+        size_t len = strcspn(p, gaps);
         char *end;
         errno = 0;
-        long id = strtol(p, &end, 10);
-        if (end == p || errno || id < 0 || id > INT32_MAX)
-            return err_set(e, ERR_FORMAT, "'%.20s' in standard input is no token id", p);
-        if (ids->len == ids->room) {
-            size_t room = ids->room ? ids->room * 2 : 1024;
-            int32_t *data = realloc(ids->data, room * sizeof *data);
-            if (!data) return err_nomem(e, room * sizeof *data, "token ids");
-            ids->data = data, ids->room = room;
-        }
-        ids->data[ids->len++] = (int32_t)id;
+        long n = strtol(p, &end, 10);
+        if (len == 0 || end != p + len || errno || n < 0 || n > INT32_MAX)
+            return err_set(e, ERR_FORMAT, "'%.*s' in standard input is no token id",
+                           len < 40 ? (int)len : 40, p);
+        int32_t id = (int32_t)n;
+        if (!buf_put(ids, &id, sizeof id)) return err_nomem(e, ids->len, "token ids");
         p = end;
     }
     return 0;
@@ -99,14 +102,16 @@ static int parse_ids(const char *p, struct tok_ids *ids, struct err *e)
 static int to_text(const struct tok *t, const struct options *o, const struct buf *in,
                    struct err *e)
 {
-    struct tok_ids ids = {0};
-    struct buf out = BUF_INIT(SIZE_MAX / 2);
-    int r = parse_ids(in->data, &ids, e);
-    size_t skip = !o->no_special && tok_add_bos(t) && ids.len && ids.data[0] == tok_bos(t);
-    if (r == 0) r = tok_decode(t, ids.data + skip, ids.len - skip, !o->no_special, &out, e);
-    if (r == 0) fwrite(out.data, 1, out.len, stdout);
+    struct buf ids = BUF_INIT((size_t)INPUT_MAX * 4), out = BUF_INIT(SIZE_MAX / 2);
+    int r = parse_ids(in, &ids, e);
+    const int32_t *id = (const int32_t *)(const void *)ids.data;
+    size_t n = ids.len / sizeof *id;
+    if (!o->no_special && tok_add_bos(t) && n > 0 && id[0] == tok_bos(t)) id++, n--;
+    if (!o->no_special && tok_add_eos(t) && n > 0 && id[n - 1] == tok_eos(t)) n--;
+    if (r == 0) r = tok_decode(t, id, n, !o->no_special, &out, e);
+    if (r == 0 && out.len) fwrite(out.data, 1, out.len, stdout);
     buf_free(&out);
-    tok_ids_free(&ids);
+    buf_free(&ids);
     return r;
 }
 

@@ -67,13 +67,16 @@ static int slide_by(const struct run *g, int n)
     return n - g->keep - (g->ctx - g->keep) / 2;
 }
 
-/* The sequence is full: the newer half moves up behind the kept, at new positions, computed again. */
-static int slide(struct run *g, struct err *e)
+/* One token more. In a full sequence the newer half moves up behind the kept tokens first: its
+ * positions change, so it is computed again. */
+static int append(struct run *g, int32_t id, struct err *e)
 {
-    int n = (int)g->held->len, drop = slide_by(g, n);
-    const int32_t *newer = g->held->data + g->keep + drop;
+    int n = (int)g->held->len;
+    if (n < g->ctx) return feed(g, &id, 1, false, e);
+    int32_t *newer = g->held->data + g->keep + slide_by(g, n), *end = g->held->data + n;
+    *end++ = id;
     truncate_to(g, g->keep);
-    return feed(g, newer, n - drop - g->keep, false, e);
+    return feed(g, newer, (int)(end - newer), false, e);
 }
 
 static int prefill(struct run *g, const int32_t *prompt, int n, struct err *e)
@@ -134,15 +137,6 @@ static int show_rest(struct run *g, struct err *e)
     return show(g, e);
 }
 
-/* Room for one more token; false where the answer ends for want of it. */
-static bool make_room(struct run *g, int *rc, struct err *e)
-{
-    if ((int)g->held->len < g->ctx) return true;
-    if (!g->o->slide) return false;
-    *rc = slide(g, e);
-    return true;
-}
-
 static int decode(struct run *g, int64_t start, struct err *e)
 {
     const struct tok *t = engine_tok(g->en);
@@ -161,8 +155,9 @@ static int decode(struct run *g, int64_t start, struct err *e)
         if (stopped) return g->r->end = GENERATE_STOP, 0;
         if (g->r->output_tokens == g->o->max_tokens)
             return g->r->end = GENERATE_LENGTH, show_rest(g, e);
-        if (!make_room(g, &rc, e)) return g->r->end = GENERATE_CONTEXT, show_rest(g, e);
-        if (!rc) rc = feed(g, &id, 1, false, e);
+        if ((int)g->held->len == g->ctx && !g->o->slide)
+            return g->r->end = GENERATE_CONTEXT, show_rest(g, e);
+        rc = append(g, id, e);
         if (rc) return rc;
     }
 }
@@ -189,7 +184,7 @@ static int prepare(struct run *g, const int32_t *prompt, int n, struct err *e)
     if (n < 1) return err_set(e, ERR_USAGE, "an empty prompt");
     if (n > g->ctx && (!g->o->slide || g->ctx < 2))
         return err_set(e, ERR_LIMIT, "the prompt has %d tokens, the context holds %d", n, g->ctx);
-    size_t room = (size_t)g->ctx;
+    size_t room = (size_t)g->ctx + 1; /* append's */
     if (g->held->room < room) {
         int32_t *data = realloc(g->held->data, room * sizeof *data);
         if (!data) return err_nomem(e, room * sizeof *data, "the tokens of a sequence");

@@ -43,13 +43,20 @@ void sample_close(struct sample *s)
     free(s);
 }
 
+/* The first of the largest. Lanes, since the compiler may not reorder one maximum. */
 static int32_t largest(const float *x, int n)
 {
-    int32_t best = SAMPLE_NONE;
-    float max = -INFINITY;
-    for (int i = 0; i < n; i++)
-        if (x[i] > max) max = x[i], best = i;
-    return best;
+    enum { LANES = 16 };
+    float lane[LANES], max = -INFINITY;
+    int whole = n - n % LANES;
+    for (int j = 0; j < LANES; j++) lane[j] = -INFINITY;
+    for (int i = 0; i < whole; i += LANES)
+        for (int j = 0; j < LANES; j++) lane[j] = x[i + j] > lane[j] ? x[i + j] : lane[j];
+    for (int j = 0; j < LANES; j++) max = lane[j] > max ? lane[j] : max;
+    for (int i = whole; i < n; i++) max = x[i] > max ? x[i] : max;
+    for (int i = 0; i < n && max > -INFINITY; i++)
+        if (x[i] == max) return i;
+    return SAMPLE_NONE;
 }
 
 static float log_softmax(const float *x, int n, int32_t at)

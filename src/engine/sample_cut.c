@@ -68,15 +68,25 @@ int sample__cand_room(const struct sample_params *p, int n_vocab)
     return p->temp == 0 ? 0 : all ? n_vocab : 2 * p->top_k;
 }
 
+/* Most logits are below the worst of top-k: whole blocks are passed over. */
+enum { BLOCK = 16 };
+static bool any_above(const float *x, float least)
+{
+    int above = 0;
+    for (int i = 0; i < BLOCK; i++) above |= x[i] > least;
+    return above;
+}
+
 static void gather(struct sample *s, const float *x)
 {
     struct sample__cand *c = s->cand;
-    int k = s->p.top_k && !s->p.mirostat && s->p.top_k < s->n_vocab ? s->p.top_k : s->n_vocab,
-        n = 0;
+    int vocab = s->n_vocab, n = 0;
+    int k = s->p.top_k && !s->p.mirostat && s->p.top_k < vocab ? s->p.top_k : vocab;
     float least = -INFINITY;
-    for (int32_t id = 0; id < s->n_vocab; id++) {
+    for (int32_t id = 0; id < vocab; id++) {
+        while (id % BLOCK == 0 && id + BLOCK < vocab && !any_above(x + id, least)) id += BLOCK;
         if (!(x[id] > least)) continue;
-        float logit = fminf(x[id], FLT_MAX);
+        float logit = x[id] < FLT_MAX ? x[id] : FLT_MAX;
         c[n++] = (struct sample__cand){id, logit, logit, 1};
         if (n == s->cand_room && n > k) {
             n = keep_first(c, n, k);
@@ -89,7 +99,8 @@ static void gather(struct sample *s, const float *x)
 static float largest(const struct sample *s)
 {
     float max = s->cand[0].logit;
-    for (int i = 1; i < s->n_cand; i++) max = fmaxf(max, s->cand[i].logit);
+    for (int i = 1; i < s->n_cand; i++)
+        if (s->cand[i].logit > max) max = s->cand[i].logit;
     return max;
 }
 

@@ -91,8 +91,8 @@ static void apply_penalties(struct sample *s, float *x)
 static void overlaps(const int32_t *v, int n, int32_t *overlap)
 {
     for (int i = 1, left = 0, right = 0; i < n; i++) {
-        int k = i < right ? overlap[i - left] : 0;
-        if (k > right - i) k = right - i;
+        int known = i < right ? right - i : 0;
+        int k = known && overlap[i - left] < known ? overlap[i - left] : known;
         while (i + k < n && v[k] == v[i + k]) k++;
         overlap[i] = k;
         if (i + k > right) left = i, right = i + k;

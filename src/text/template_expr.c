@@ -257,7 +257,10 @@ static struct node *primary(struct parser *p)
 static struct node *arguments(struct parser *p)
 {
     struct node *first = NULL, **tail = &first;
-    int last = ARG_POSITION;
+    /* By the kind of an argument, the kinds that may not stand before it. */
+    enum { NAMED = 1 << ARG_NAME, STAR = 1 << ARG_STAR, STARSTAR = 1 << ARG_STARSTAR };
+    static const int not_after[] = {NAMED | STAR | STARSTAR, STARSTAR, STAR | STARSTAR, STARSTAR};
+    int seen = 0;
     template__expect_op(p, '(');
     while (!template__skip_op(p, ')')) {
         struct node *n = *tail = template__node(p, N_ARG);
@@ -272,12 +275,11 @@ static struct node *arguments(struct parser *p)
             n->v = p->at->v;
             p->at += 2;
         }
-        bool star_first = last == ARG_STAR && kind == ARG_NAME;
-        if (kind < last || (kind == last && kind >= ARG_STAR) || (star_first && kind < last))
-            if (!star_first) template__bad(p->r, "arguments in an order that a call cannot have");
+        if (seen & not_after[kind])
+            template__bad(p->r, "arguments in an order that a call cannot have");
+        seen |= 1 << kind;
         n->op = (uint8_t)kind;
         n->k[0] = template__expression(p, true);
-        if (!star_first) last = kind;
         if (!template__at_op(p, ')')) template__expect_op(p, ',');
     }
     return first;

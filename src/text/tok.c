@@ -44,13 +44,14 @@ static bool encode_fragment(struct tok__work *w, const char *s, size_t n)
     return tok__spm_encode(w, copy, n + 1);
 }
 
-static bool encode(struct tok__work *w, const char *s, size_t n, unsigned flags)
+static bool encode(struct tok__work *w, const char *s, const char *foreign, size_t n,
+                   unsigned flags)
 {
     const struct tok *t = w->t;
     if (flags & TOK_ADD_AUTO && t->add_bos && !tok__push(w->ids, t->bos)) return false;
     for (size_t at = 0; at < n;) {
         int32_t id = TOK_NONE;
-        size_t hit = tok__special_find(t, s, at, n, flags, &id);
+        size_t hit = tok__special_find(t, s, foreign, at, n, flags, &id);
         if (!encode_fragment(w, s + at, hit - at)) return false;
         if (hit == n) break;
         if (!tok__push(w->ids, id)) return false;
@@ -64,11 +65,17 @@ static bool encode(struct tok__work *w, const char *s, size_t n, unsigned flags)
 int tok_encode(const struct tok *t, const char *text, size_t n, unsigned flags, struct tok_ids *ids,
                struct err *e)
 {
+    return tok_encode_mixed(t, text, NULL, n, flags, ids, e);
+}
+
+int tok_encode_mixed(const struct tok *t, const char *text, const char *foreign, size_t n,
+                     unsigned flags, struct tok_ids *ids, struct err *e)
+{
     if (n > TEXT_MAX)
         return err_set(e, ERR_LIMIT, "%zu bytes of text, at most %d are read at once", n, TEXT_MAX);
     struct tok__work w = {.t = t, .ids = ids};
     size_t before = ids->len;
-    bool ok = encode(&w, text, n, flags);
+    bool ok = encode(&w, text, foreign, n, flags);
     free(w.sym);
     free(w.heap);
     free(w.copy);
@@ -95,6 +102,11 @@ int32_t tok_eos(const struct tok *t)
 bool tok_add_bos(const struct tok *t)
 {
     return t->add_bos;
+}
+
+bool tok_add_eos(const struct tok *t)
+{
+    return t->add_eos;
 }
 
 static bool has(const struct tok *t, int32_t id, int attr)

@@ -49,6 +49,10 @@ void tok_close(struct tok *t);
  * dropped (BPE), as in the originals. */
 ERR_DOOR int tok_encode(const struct tok *t, const char *text, size_t n, unsigned flags,
                         struct tok_ids *ids, struct err *e);
+/* The same for a text that is partly another's: foreign [n] has a 1 for each byte that must not
+ * become part of a control token, 0 for the others; NULL: all are ours. */
+ERR_DOOR int tok_encode_mixed(const struct tok *t, const char *text, const char *foreign, size_t n,
+                              unsigned flags, struct tok_ids *ids, struct err *e);
 void tok_ids_free(struct tok_ids *ids);
 
 int32_t tok_size(const struct tok *t);
@@ -56,6 +60,7 @@ int32_t tok_size(const struct tok *t);
 int32_t tok_bos(const struct tok *t);
 int32_t tok_eos(const struct tok *t);
 bool tok_add_bos(const struct tok *t);
+bool tok_add_eos(const struct tok *t);
 /* Ends a generation: eos, eot, eom and the tokens known by their text (<|im_end|>, <|eot_id|>,
  * <end_of_turn>, <|endoftext|> ...). */
 bool tok_is_end(const struct tok *t, int32_t id);

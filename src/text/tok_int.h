@@ -96,8 +96,9 @@ ERR_DOOR int tok__spm_load(struct tok *t, const struct gguf *g, struct err *e);
 
 ERR_DOOR int tok__special_load(struct tok *t, struct err *e);
 /* The first special token in s[from..n), the longest that begins there; control tokens only with
- * TOK_SPECIAL. Returns its place and fills *id, or returns n. */
-size_t tok__special_find(const struct tok *t, const char *s, size_t from, size_t n, unsigned flags,
-                         int32_t *id);
+ * TOK_SPECIAL, and of no byte that foreign (as in tok_encode_mixed) marks. Returns its place and
+ * fills *id, or returns n. */
+size_t tok__special_find(const struct tok *t, const char *s, const char *foreign, size_t from,
+                         size_t n, unsigned flags, int32_t *id);
 
 #endif

@@ -46,12 +46,14 @@ static int32_t bound(const struct tok *t, int32_t low, int32_t high, size_t dept
 }
 
 /* The longest special token at s[0..n), n > 0, or TOK_NONE. */
-static int32_t match(const struct tok *t, const unsigned char *s, size_t n, unsigned flags)
+static int32_t match(const struct tok *t, const unsigned char *s, const char *foreign, size_t n,
+                     unsigned flags)
 {
     int32_t best = TOK_NONE, low = t->special_at[s[0]], high = t->special_at[s[0] + 1];
     for (size_t depth = 1; low < high; depth++) {
         for (; low < high && t->piece[t->special[low]].n == depth; low++)
-            if (flags & TOK_SPECIAL || !(t->attr[t->special[low]] & TOK__HIDDEN))
+            if (!(t->attr[t->special[low]] & TOK__HIDDEN) ||
+                (flags & TOK_SPECIAL && !(foreign && memchr(foreign, 1, depth))))
                 best = t->special[low];
         if (depth == n) break;
         low = bound(t, low, high, depth, s[depth]);
@@ -60,11 +62,12 @@ static int32_t match(const struct tok *t, const unsigned char *s, size_t n, unsi
     return best;
 }
 
-size_t tok__special_find(const struct tok *t, const char *s, size_t from, size_t n, unsigned flags,
-                         int32_t *id)
+size_t tok__special_find(const struct tok *t, const char *s, const char *foreign, size_t from,
+                         size_t n, unsigned flags, int32_t *id)
 {
     for (; from < n; from++) {
-        *id = match(t, (const unsigned char *)s + from, n - from, flags);
+        const char *there = foreign ? foreign + from : NULL;
+        *id = match(t, (const unsigned char *)s + from, there, n - from, flags);
         if (*id != TOK_NONE) break;
     }
     return from;

@@ -77,8 +77,12 @@ static float uniform(float a)
 static void fill(float *x, size_t n)
 {
     unsigned kind = (unsigned)rng_below(&rng, 8);
+    float sign = rng_u64(&rng) & 1 ? 1 : -1;
     for (size_t i = 0; i < n; i++) {
-        x[i] = kind == 0 ? 0 : kind == 1 ? (rng_u64(&rng) & 1 ? 1.0f : -1.0f) : uniform(2);
+        x[i] = kind == 0   ? 0
+               : kind == 1 ? (rng_u64(&rng) & 1 ? 1.0f : -1.0f)
+               : kind == 3 ? sign
+                           : uniform(2);
         if (kind == 2 && rng_below(&rng, 40) == 0) x[i] *= 1000;
     }
 }
@@ -94,19 +98,22 @@ static void put16(uint8_t *p, float v)
     memcpy(p, &h, 2);
 }
 
-/* Random rows of a type: bytes at random, scales made finite and small. */
+/* Random rows of a type: bytes at random, sometimes all codes the smallest or all the largest;
+ * scales made finite and small. */
 static void random_rows(uint8_t *p, uint32_t type, size_t values)
 {
     size_t blocks = values / quant_block(type), bytes = quant_bytes(type);
+    unsigned kind = (unsigned)rng_below(&rng, 8);
     for (size_t b = 0; b < blocks; b++, p += bytes) {
-        for (size_t i = 0; i < bytes; i++) p[i] = (uint8_t)rng_u64(&rng);
+        for (size_t i = 0; i < bytes; i++)
+            p[i] = kind == 0 ? 0 : kind == 1 ? 0xff : (uint8_t)rng_u64(&rng);
         float d = uniform(0.02f), m = uniform(0.02f), v = uniform(1);
         uint16_t bf = quant_f32_to_bf16(v);
         switch (type) {
         case QUANT_F32: memcpy(p, &v, 4); break;
         case QUANT_F16: put16(p, v); break;
         case QUANT_BF16: memcpy(p, &bf, 2); break;
-        case QUANT_MXFP4: p[0] = (uint8_t)(120 + rng_below(&rng, 8)); break;
+        case QUANT_MXFP4: p[0] = (uint8_t)(kind == 2 ? b % 4 : 120 + rng_below(&rng, 8)); break;
         case QUANT_Q2_K: put16(p + 80, d), put16(p + 82, m); break;
         case QUANT_Q3_K: put16(p + 108, d); break;
         case QUANT_Q6_K: put16(p + 208, d); break;
@@ -117,6 +124,18 @@ static void random_rows(uint8_t *p, uint32_t type, size_t values)
         default: put16(p, d); break;
         }
     }
+}
+
+/* Codes, scales and minimums of a block are the same to the bit. */
+static bool same_tile(const struct kern_fmt *f, const uint8_t *p, int ng)
+{
+    size_t codes = (size_t)ng * 8 * KERN_ROWS * 4,
+           scales = (size_t)(ng * KERN_GROUP / f->group) * KERN_ROWS * sizeof(float);
+    static struct kern_tile a, b;
+    ref->unpack_u8(&a, f, p, ng);
+    k->unpack_u8(&b, f, p, ng);
+    return memcmp(a.code, b.code, codes) == 0 && memcmp(a.scale, b.scale, scales) == 0 &&
+           (!f->mins || memcmp(a.min, b.min, scales) == 0);
 }
 
 /* Packing loses nothing: unpacked floats are those of the file. */
@@ -138,6 +157,8 @@ static void test_unpack(struct nn *nn, uint32_t type, int64_t rows, int64_t cols
         for (int64_t at = 0; at < cols; at += KERN_K) {
             int ng = (int)((cols - at < KERN_K ? cols - at + 31 : KERN_K) / KERN_GROUP);
             k->unpack_f32(w, m.fmt, p, ng);
+            if (m.fmt->bits && r % KERN_ROWS == 0)
+                result(same_tile(m.fmt, p, ng), "%s: tiles differ", quant_name(type));
             for (int64_t c = at; c < cols && c < at + KERN_K; c++) {
                 double diff =
                     fabs((double)w[(c - at) * KERN_ROWS + r % KERN_ROWS] - (double)want[c]);
@@ -235,6 +256,41 @@ static void test_gemm(struct nn *nn, uint32_t type, int64_t cols, int n)
     free(src), free(x), free(bound);
 }
 
+/* The integers behind gemm_u8: with scales of 1 every sum is an integer below 2^24, so that the
+ * results are the same to the bit. Codes and activations at random or all at an end. */
+static void test_exact(uint32_t type, int n, int ng)
+{
+    enum { LD = KERN_ROWS + 16 };
+    struct nn_mat m;
+    if (!nn_mat_shape(&m, type, KERN_ROWS, KERN_K) || !m.fmt->bits) return;
+    size_t act_bytes = kern_act_bytes(n, KERN_K), out_n = (size_t)n * LD;
+    struct kern_tile *t = guarded(sizeof *t);
+    void *mem = guarded(act_bytes);
+    float *y[2] = {output(out_n), output(out_n)};
+    struct kern_act a;
+    unsigned ends = (unsigned)rng_below(&rng, 16), top = (1u << m.fmt->bits) - 1;
+    for (size_t i = 0; i < sizeof t->code; i++) {
+        unsigned c = ends & 1 ? (ends & 2 ? top : 0) : (unsigned)rng_u64(&rng) & top;
+        if (m.fmt->levels) c = (unsigned)(m.fmt->levels[c] + 128);
+        ((uint8_t *)t->code)[i] = (uint8_t)c;
+    }
+    for (int i = 0; i < KERN_K / 16 * KERN_ROWS; i++) t->scale[0][i] = t->min[0][i] = 1;
+    kern_act_bind(&a, mem, n, KERN_K);
+    for (int i = 0; i < n * 8; i++) a.scale[i] = 1;
+    for (int i = 0; i < n * KERN_K; i++) {
+        a.q[i] = (int8_t)(ends & 4 ? (ends & 8 ? 127 : -127) : (int)rng_below(&rng, 255) - 127);
+        a.sum[i / 16] = (i % 16 ? a.sum[i / 16] : 0) + a.q[i];
+    }
+    for (int i = 0; i < 2; i++) {
+        (i ? k : ref)->gemm_u8(y[i], LD, t, m.fmt, ng, &a, 0, 0, n, false);
+        (i ? k : ref)->gemm_u8(y[i], LD, t, m.fmt, ng, &a, 0, 0, n, true);
+    }
+    result(memcmp(y[0], y[1], out_n * sizeof(float)) == 0,
+           "%s ng=%d n=%d: integers differ, or the gap is written", quant_name(type), ng, n);
+    for (int i = 0; i < 2; i++) unguard(y[i], out_n * sizeof(float));
+    unguard(mem, act_bytes), unguard(t, sizeof *t);
+}
+
 static void test_gemm_f32(int cols, int n)
 {
     size_t out_n = (size_t)n * KERN_ROWS, wn = (size_t)cols * KERN_ROWS,
@@ -289,10 +345,13 @@ static void test_attn(int m, int d, bool f32, float cap)
     void *pages[4];
     float *q = guarded(on * 4), *x = malloc(page * 4), *out[2];
     float *scratch = guarded((page + KERN_ATTN_ROWS * KERN_PAGE) * 4), max[24], sum[24];
-    int lo[24], hi[24];
+    int lo[24], hi[24], seen = rng_u64(&rng) & 1 ? 32 : 1 + (int)rng_below(&rng, 32);
     for (int i = 0; i < 4; i++) {
         pages[i] = guarded(size);
-        for (size_t j = 0; j < page; j++) x[j] = uniform(2);
+        for (size_t j = 0; j < page; j++) { /* keys nobody sees may hold anything */
+            int key = (int)(i % 2 ? j / (size_t)d : j % KERN_PAGE);
+            x[j] = key < seen ? uniform(2) : NAN;
+        }
         if (f32)
             memcpy(pages[i], x, size);
         else
@@ -301,8 +360,8 @@ static void test_attn(int m, int d, bool f32, float cap)
     for (size_t j = 0; j < on; j++) q[j] = uniform(2);
     for (int r = 0; r < m; r++) {
         lo[r] = (int)rng_below(&rng, 34) - 1;
-        hi[r] = (int)rng_below(&rng, 33);
-        if (lo[r] < 0 || r == 0) lo[r] = 0, hi[r] = 32;
+        hi[r] = (int)rng_below(&rng, (uint64_t)seen + 1);
+        if (lo[r] < 0 || r == 0) lo[r] = 0, hi[r] = seen;
     }
     for (int i = 0; i < 2; i++) {
         out[i] = output(on + 64) + 32;
@@ -389,6 +448,8 @@ static void test_all(struct nn *nn, const char *only)
     for (size_t t = 0; t < n_types && chosen(only, "gemm"); t++)
         for (size_t w = 0; w < n_widths; w++)
             for (int n = 1; n <= 14; n++) test_gemm(nn, types[t], widths[w], n);
+    for (size_t t = 0; t < n_types && chosen(only, "exact"); t++)
+        for (int i = 0; i < 14 * 16; i++) test_exact(types[t], i % 14 + 1, i % KERN_GROUPS + 1);
     for (int n = 1; n <= 14 && chosen(only, "gemm_f32"); n++)
         for (int c = 1; c <= 256; c += 17) test_gemm_f32(c, n);
     for (int m = 1; m <= KERN_ATTN_ROWS && chosen(only, "attn"); m++)

@@ -324,6 +324,7 @@ def lasting_failures(w):
     for status in (401, 403, 500, 503):
         w.host.fail["/m.gguf"] = [status, status]
         w.run("pull", w.url + "/m.gguf", "--retries", "0", status=1, says=f"HTTP {status}")
+    w.server.shutdown()
     w.server.server_close()
     w.run("pull", w.url + "/m.gguf", "--retries", "0", status=1, says="Failed to connect")
     w.clean()
@@ -513,7 +514,7 @@ def parts_by_url(w):
     assert len(w.host.asked("/p0")) == 1 and int(w.host.asked("/p1")[1]["Range"][6:-1]) >= 500_000
     w.run("rm", "tiny")
     w.host.files["/p1"] += b"x"
-    w.run("pull", "tiny", status=1, says="1000001 bytes instead of 1000000")
+    w.run("pull", "tiny", status=1, says="would give 1000001 bytes instead of 1000000")
 
 
 @test
@@ -553,6 +554,16 @@ def full_disk(w):
     w.run("pull", "tiny", status=1, says="cannot write", preexec_fn=limit)
     w.run("pull", "tiny")
     w.clean("m", "tiny")
+
+
+@test
+def disk_too_small(w):
+    """What cannot fit is refused before anything is fetched."""
+    size = 1 << 42
+    w.catalogue([{"url": w.url + "/m.gguf"}], bytes=size)
+    w.run("pull", "tiny", status=1, says="needs 4.4 TB more on the disk")
+    w.clean()
+    assert not w.host.log
 
 
 @test

@@ -27,7 +27,7 @@ static int read_line(FILE *f, llama_token *ids)
 static void quiet(enum ggml_log_level level, const char *text, void *arg)
 {
     (void)arg;
-    if (level >= GGML_LOG_LEVEL_ERROR) fputs(text, stderr);
+    if (level == GGML_LOG_LEVEL_ERROR) fputs(text, stderr);
 }
 
 static int run(struct llama_context *ctx, FILE *f, int n_vocab)

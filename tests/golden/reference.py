@@ -46,6 +46,7 @@ class Model:
         self.experts_used = self.meta("expert_used_count", 0)
         self.window = self.meta("attention.sliding_window", 4096 if self.arch == "gemma2" else 0)
         wide = (self.arch, self.n_layers) in WIDE_QUERY
+        self.output = None  # the head's weights, once used
         self.scale = (self.d_model / self.heads if wide else self.d_head) ** -0.5
 
     def meta(self, key, default=None):
@@ -211,10 +212,14 @@ class Model:
             x = self.layer(x, cuts, layer)
         return np.split(self.norm(x, "output_norm"), cuts)
 
+    def head(self, hidden):
+        """[n][d_model] to logits [n][n_vocab]."""
+        if self.output is None:
+            tied = not self.has("output.weight")
+            self.output = self.tensor("token_embd.weight" if tied else "output.weight")
+        return self.softcap(self.matmul(hidden, self.output, "output"), "final_logit_softcapping", 30.0)
+
     def logits(self, sequences):
         """Yields [n][n_vocab] for each sequence."""
-        hidden = self.hidden(sequences)
-        name = "output" if self.has("output.weight") else "token_embd"
-        w = self.tensor(name + ".weight")
-        for h in hidden:
-            yield self.softcap(self.matmul(h, w, "output"), "final_logit_softcapping", 30.0)
+        for h in self.hidden(sequences):
+            yield self.head(h)

@@ -129,6 +129,7 @@ static void sample_keys(struct sample *s)
     put_key(b, "i64", GGUF_I64, &(int64_t){INT64_MIN}, 8);
     put_key(b, "f64", GGUF_F64, &(double){-1e300}, 8);
     put_key(b, "nan", GGUF_F64, &(uint64_t){0x7ff8000000000000}, 8);
+    put_key(b, "inf", GGUF_F64, &(uint64_t){0x7ff0000000000000}, 8);
     put_key(b, "str", GGUF_STR, NULL, 0);
     s->at[AT_STRING_LEN] = b->len;
     put_str(b, "text");
@@ -152,7 +153,7 @@ static void sample_keys(struct sample *s)
     put64(b, 0);
 }
 
-enum { SAMPLE_KEYS = 18 };
+enum { SAMPLE_KEYS = 19 };
 
 /* A valid file with a key of every kind and two tensors, which ends with the last tensor. */
 static void sample(struct sample *s)
@@ -170,14 +171,14 @@ static void sample(struct sample *s)
     s->at[AT_DIM1] = s->at[AT_DIM0] + 8;
     s->at[AT_TYPE] = s->at[AT_DIM1] + 8;
     s->at[AT_OFFSET] = s->at[AT_TYPE] + 4;
-    put_tensor(b, "a", 2, 32, 3, QUANT_Q8_0, 64);
+    put_tensor(b, "a", 2, 32, 6, QUANT_Q8_0, 64);
     s->at[AT_NAME_2] = b->len + 8;
     put_tensor(b, "b", 1, 5, 0, QUANT_F32, 0);
     s->at[AT_OFFSET_2] = b->len - 8;
     pad(b, 64);
     for (float f = 0; f < 5; f++) buf_put(b, &f, 4);
     pad(b, 64);
-    for (int i = 0; i < 34 * 3; i++) buf_putc(b, (char)i);
+    for (int i = 0; i < 34 * 6; i++) buf_putc(b, (char)i);
 }
 
 static int open_bytes(struct gguf **g, const struct buf *b, struct err *e)
@@ -260,6 +261,7 @@ static void test_items(void **state)
     assert_true(gguf_item_i64(gguf_find(g, "f64"), 0) == INT64_MIN);
     assert_true(gguf_item_f64(gguf_find(g, "f64"), 0) == -1e300);
     assert_int_equal(gguf_item_i64(gguf_find(g, "nan"), 0), 0);
+    assert_true(gguf_item_i64(gguf_find(g, "inf"), 0) == INT64_MAX);
     assert_int_equal(gguf_item_i64(gguf_find(g, "f32"), 0), 1);
     assert_string_equal(gguf_type_name(GGUF_ARR), "array");
     gguf_close(g);
@@ -282,13 +284,13 @@ static void test_tensors(void **state)
         assert_null(gguf_tensor(g, "c"));
         assert_int_equal(a->type, QUANT_Q8_0);
         assert_int_equal(a->n_dims, 2);
-        assert_memory_equal(a->dim, ((uint64_t[]){32, 3, 1, 1}), 32);
-        assert_int_equal(a->bytes, 34 * 3);
+        assert_memory_equal(a->dim, ((uint64_t[]){32, 6, 1, 1}), 32);
+        assert_int_equal(a->bytes, 34 * 6);
         assert_int_equal((uintptr_t)a->data % 64, 0);
         assert_int_equal(b->bytes, 20);
         for (int round = 0; round < 2; round++) {
             float f;
-            for (int i = 0; i < 34 * 3; i++) assert_int_equal(a->data[i], i);
+            for (int i = 0; i < 34 * 6; i++) assert_int_equal(a->data[i], i);
             memcpy(&f, b->data + 16, 4);
             assert_true(f == 4);
             gguf_forget(g, a);
@@ -355,7 +357,7 @@ static const struct {
     {AT_DIM0, 8, UINT64_C(1) << 62, "tensor a has more than 2^63 values"},
     {AT_DIM1, 8, UINT64_MAX, "tensor a has more than 2^63 values"},
     {AT_DIM1, 8, UINT64_C(1) << 57, "tensor a of 4611686018427387904 values is larger"},
-    {AT_DIM1, 8, 4, "tensor a lies outside the file (136 bytes at 64"},
+    {AT_DIM1, 8, 7, "tensor a lies outside the file (238 bytes at 64"},
     {AT_TYPE, 4, 16, "tensor a has type 16 (iq2_xxs), which we do not read"},
     {AT_TYPE, 4, 38, "tensor a has type 38 (iq4_nl_8_8)"},
     {AT_TYPE, 4, 43, "tensor a has type 43 (unknown)"},
@@ -424,6 +426,23 @@ static void test_only_a_vocabulary(void **state)
     assert_null(gguf_find(g, "x"));
     assert_null(gguf_tensor(g, "x"));
     gguf_close(g);
+    buf_free(&b);
+}
+
+static void test_string_at_the_end(void **state)
+{
+    (void)state;
+    struct buf b = BUF_INIT(1000);
+    struct gguf *g;
+    struct err e;
+    put_head(&b, 3, 0, 1);
+    put_key(&b, "last", GGUF_STR, NULL, 0);
+    size_t at = b.len;
+    put_str(&b, "abc");
+    assert_int_equal(open_bytes(&g, &b, &e), 0);
+    gguf_close(g);
+    b.data[at] = 4; /* one byte more than there is */
+    refused(&b, "last: string 0 runs past the end");
     buf_free(&b);
 }
 
@@ -595,11 +614,17 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_metadata),          cmocka_unit_test(test_items),
-        cmocka_unit_test(test_tensors),           cmocka_unit_test(test_one_wrong_number),
-        cmocka_unit_test(test_every_truncation),  cmocka_unit_test(test_other_files),
-        cmocka_unit_test(test_only_a_vocabulary), cmocka_unit_test(test_split),
-        cmocka_unit_test(test_bad_splits),        cmocka_unit_test(test_split_twins),
+        cmocka_unit_test(test_metadata),
+        cmocka_unit_test(test_items),
+        cmocka_unit_test(test_tensors),
+        cmocka_unit_test(test_one_wrong_number),
+        cmocka_unit_test(test_every_truncation),
+        cmocka_unit_test(test_other_files),
+        cmocka_unit_test(test_only_a_vocabulary),
+        cmocka_unit_test(test_string_at_the_end),
+        cmocka_unit_test(test_split),
+        cmocka_unit_test(test_bad_splits),
+        cmocka_unit_test(test_split_twins),
         cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -8,7 +8,11 @@
 #include <string.h>
 
 #define ALWAYS static inline __attribute__((always_inline))
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
 #define UNROLL _Pragma("GCC unroll 16")
+#endif
 
 /* Holds v where it is computed. gcc turns a running sum of vpaddw into a tree, whose leaves then do
  * not fit the registers: twice the time. */

@@ -61,30 +61,6 @@ ALWAYS __m128i load8(const uint8_t *p)
     return _mm_loadl_epi64((const __m128i *)p);
 }
 
-ALWAYS __m256 bytes8(__m128i v)
-{
-    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(v));
-}
-
-ALWAYS __m128i bits8(__m128i v, int shift, int mask)
-{
-    return _mm_and_si128(_mm_srli_epi16(v, shift), _mm_set1_epi8((char)mask));
-}
-
-/* Scale and minimum of group g, up to 6 bits, from 8 rows of the pairs of kern.h. */
-ALWAYS void pair8(const struct kern_fmt *f, const uint8_t *sc, int groups, int g, __m128i *s,
-                  __m128i *m)
-{
-    __m128i low = load8(sc + g * KERN_ROWS);
-    *s = bits8(low, 0, 15);
-    *m = bits8(low, 4, 15);
-    if (f->group != 32) return;
-    __m128i high = load8(sc + (groups + g / 2) * KERN_ROWS);
-    high = _mm_srl_epi16(high, _mm_cvtsi32_si128(g % 2 * 4));
-    *s = _mm_or_si128(*s, _mm_slli_epi16(bits8(high, 0, 3), 4));
-    *m = _mm_or_si128(*m, _mm_slli_epi16(bits8(high, 2, 3), 4));
-}
-
 /* 2^(e - 128); the two smallest are subnormal. */
 ALWAYS __m256 power8(const uint8_t *p)
 {
@@ -95,31 +71,57 @@ ALWAYS __m256 power8(const uint8_t *p)
     return _mm256_castsi256_ps(_mm256_blendv_epi8(v, small, which));
 }
 
+static void from_f16(float (*out)[KERN_ROWS], const uint8_t *p, int groups)
+{
+    for (int i = 0; i < groups * KERN_ROWS; i += 8) _mm256_store_ps(out[0] + i, f16x8(p + 2 * i));
+}
+
+/* out = d * b, d of F16 for each row, b signed bytes. */
+static void from_bytes(float (*out)[KERN_ROWS], const uint8_t *d, bool negative,
+                       const uint8_t (*b)[KERN_ROWS], int groups)
+{
+    __m256 v[4], sign = _mm256_set1_ps(negative ? -0.0f : 0);
+    UNROLL for (int r = 0; r < 4; r++) v[r] = _mm256_xor_ps(f16x8(d + 16 * r), sign);
+    for (int g = 0; g < groups; g++) UNROLL for (int r = 0; r < 4; r++)
+        {
+            __m256i i = _mm256_cvtepi8_epi32(load8(b[g] + 8 * r));
+            _mm256_store_ps(out[g] + 8 * r, _mm256_mul_ps(v[r], _mm256_cvtepi32_ps(i)));
+        }
+}
+
+/* Scales and minimums of up to 6 bits from the pairs of kern.h. */
+static void pairs_of(uint8_t (*s)[KERN_ROWS], uint8_t (*m)[KERN_ROWS], const uint8_t *p, int groups,
+                     bool high)
+{
+    for (int g = 0; g < groups; g++) {
+        __m256i v = line(p + g * KERN_ROWS), sv = bits_at(v, 0, 15), mv = bits_at(v, -4, 15);
+        if (high) {
+            __m256i h = line(p + (groups + g / 2) * KERN_ROWS);
+            if (g % 2) h = _mm256_srli_epi16(h, 4);
+            sv = _mm256_or_si256(sv, bits_at(h, 4, 0x30));
+            mv = _mm256_or_si256(mv, bits_at(h, 2, 0x30));
+        }
+        _mm256_store_si256((__m256i *)s[g], sv);
+        _mm256_store_si256((__m256i *)m[g], mv);
+    }
+}
+
 static void scales_of(struct kern_tile *t, const struct kern_fmt *f, const uint8_t *p, int ng)
 {
     int groups = ng * KERN_GROUP / f->group;
-    const uint8_t *sc = p + 64 * (f->mins ? 2 : 1);
-    for (int r = 0; r < KERN_ROWS; r += 8) {
-        __m256 d = f16x8(p + 2 * r), dm = d;
-        if (f->scale == KERN_SCALE_K && f->mins)
-            dm = _mm256_xor_ps(f16x8(p + 64 + 2 * r), _mm256_set1_ps(-0.0f));
-        for (int g = 0; g < groups; g++) {
-            float *s = t->scale[g] + r, *m = t->min[g] + r;
-            int at = g * KERN_ROWS + r;
-            if (f->scale == KERN_SCALE_F16) {
-                _mm256_store_ps(s, f16x8(p + 2 * at));
-                if (f->mins) _mm256_store_ps(m, f16x8(p + 2 * (groups * KERN_ROWS + at)));
-            } else if (f->scale == KERN_SCALE_K && f->mins) {
-                __m128i si, mi;
-                pair8(f, sc + r, groups, g, &si, &mi);
-                _mm256_store_ps(s, _mm256_mul_ps(d, bytes8(si)));
-                _mm256_store_ps(m, _mm256_mul_ps(dm, bytes8(mi)));
-            } else if (f->scale == KERN_SCALE_K) {
-                _mm256_store_ps(s, _mm256_mul_ps(d, bytes8(load8(sc + at))));
-            } else {
-                _mm256_store_ps(s, power8(p + at));
-            }
-        }
+    _Alignas(32) uint8_t s[KERN_K / 16][KERN_ROWS], m[KERN_K / 16][KERN_ROWS];
+    if (f->scale == KERN_SCALE_F16) {
+        from_f16(t->scale, p, groups);
+        if (f->mins) from_f16(t->min, p + 64 * groups, groups);
+    } else if (f->scale == KERN_SCALE_K && f->mins) {
+        pairs_of(s, m, p + 128, groups, f->group == 32);
+        from_bytes(t->scale, p, false, s, groups);
+        from_bytes(t->min, p + 64, true, m, groups);
+    } else if (f->scale == KERN_SCALE_K) {
+        from_bytes(t->scale, p, false, (const uint8_t(*)[KERN_ROWS])(p + 64), groups);
+    } else {
+        for (int i = 0; i < groups * KERN_ROWS; i += 8)
+            _mm256_store_ps(t->scale[0] + i, power8(p + i));
     }
 }
 
