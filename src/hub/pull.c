@@ -244,11 +244,12 @@ static int verify(struct job *j, char have[SHA256_HEX], bool *wrong, struct err 
 
 static int obtain(struct job *j, char have[SHA256_HEX], struct err *e)
 {
-    bool wrong = false;
+    char label[48];
+    bool wrong;
     int rc;
+    snprintf(label, sizeof label, "pulling %.30s", j->p->name);
     for (;;) {
-        char label[48];
-        snprintf(label, sizeof label, "pulling %.30s", j->p->name);
+        wrong = false;
         j->kept = part_size(j);
         if ((rc = check_room(j, e))) break;
         progress_init(&j->bar, label, j->p->bytes, PROGRESS_BYTES);

@@ -105,7 +105,8 @@ static bool next_attribute(struct span *s, struct span *name, struct span *value
     value->p = s->p;
     while (s->p < s->end && (quote ? *s->p != quote : !is_space(*s->p) && *s->p != '>')) s->p++;
     value->end = s->p;
-    if (quote && s->p < s->end) s->p++;
+    if (quote && s->p == s->end) return false; /* cut off: nobody knows what was to follow */
+    if (quote) s->p++;
     return true;
 }
 

@@ -250,7 +250,7 @@ bool template__number(struct value v); /* int, float or bool */
 bool template__integral(struct value v, int64_t *out);
 double template__double(struct value v);
 bool template__equal(struct run *r, struct value a, struct value b);
-/* <0, 0, >0; fails where Python has no order. Floats that are not numbers are below all. */
+/* -1, 0, 1, or 2 where one is a float that is not a number; fails where Python has no order. */
 int template__order(struct run *r, struct value a, struct value b, const char *op);
 bool template__contains(struct run *r, struct value in, struct value x);
 bool template__has_length(struct value v);

@@ -242,7 +242,8 @@ int template__order(struct run *r, struct value a, struct value b, const char *o
         uint32_t n = a.s->n < b.s->n ? a.s->n : b.s->n;
         template__step(r, n);
         int d = memcmp(a.s->p, b.s->p, n);
-        return d ? d : (a.s->n > b.s->n) - (a.s->n < b.s->n);
+        if (d == 0) return (a.s->n > b.s->n) - (a.s->n < b.s->n);
+        return d < 0 ? -1 : 1;
     }
     if (a.kind != b.kind || (a.kind != V_LIST && a.kind != V_TUPLE))
         template__bad(r, "'%s' not supported between %s and %s", op, template__type(a),
@@ -395,13 +396,11 @@ static void put_str_repr(struct builder *b, const struct str *s)
     template__put_cstr(b, quote);
     for (size_t i = 0; i < s->n;) {
         struct unicode_char c = unicode_at(s->p + i, s->n - i);
-        static const char named[] = "\nn\rr\tt\\\\";
-        const char *p = c.code < 128 && c.code ? strchr(named, (int)c.code) : NULL;
+        char named = c.code == '\n' ? 'n' : c.code == '\r' ? 'r' : c.code == '\t' ? 't' : 0;
+        if (c.code == '\\' || c.code == (uint32_t)*quote) named = (char)c.code;
         bool plain = c.code == ' ' || !(c.class & (UNICODE_OTHER | UNICODE_SPACE));
-        if (p && *p)
-            template__printf(b, "\\%c", p[1]);
-        else if (c.code == (uint32_t)*quote)
-            template__printf(b, "\\%c", *quote);
+        if (named)
+            template__printf(b, "\\%c", named);
         else if (plain)
             template__put_sub(b, s, i, c.bytes);
         else

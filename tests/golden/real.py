@@ -24,7 +24,9 @@ TEXT = HERE.parent / "data/golden/text.txt"
 WINDOW = 512
 ROWS = 128  # logits compared at a time
 EXACT_KL, QUANTISED_KL, TOP1_POINTS = 1e-6, 0.006, 0.5
-LLAMA_CPP = {}  # NAME: (mean KL, top-1 agreement in percent) over the whole text
+# NAME: mean KL and top-1 agreement in percent over the whole text, of the llama.cpp in
+# llama_cpp_python 0.3.36 on a processor with AVX-512 VNNI.
+LLAMA_CPP = {"smollm2": (0.0026, 96.79), "gemma3": (0.0046, 95.91)}
 
 
 def windows(solvent, path, fields, count):
@@ -48,7 +50,7 @@ def blocks(model, sequences):
 
 
 def divergence(a, b):
-    """KL(a || b) of each row of logits, in nats; overwrites both."""
+    """KL(a || b) of each row of logits, in nats, give or take 1e-8; overwrites both."""
     a -= a.max(axis=1, keepdims=True)
     b -= b.max(axis=1, keepdims=True)
     log_b = np.log(np.exp(b).sum(axis=1, dtype=np.float64))
@@ -93,7 +95,7 @@ def build_llama(tree, folder):
 
 class Table:
     def __init__(self):
-        self.failed = 0
+        self.passed = self.failed = 0
         print(f"{'model':10} {'engine':10} {'arithmetic':18} {'positions':>9} {'mean KL':>9} {'worst':>9} {'top-1 %':>8}")
 
     def row(self, name, engine, arithmetic, figures):
@@ -101,8 +103,9 @@ class Table:
         print(f"{name:10} {engine:10} {arithmetic:18} {n:9} {kl:9.2g} {worst:9.2g} {top1:8.2f}", flush=True)
 
     def gate(self, ok, text):
+        self.passed += ok
+        self.failed += not ok
         if not ok:
-            self.failed += 1
             print(f"FAIL {text}", flush=True)
 
 
@@ -114,11 +117,13 @@ def check(name, path, args, llama, scratch, table):
     ids.write_text("".join(" ".join(map(str, s)) + "\n" for s in sequences))
     ours = [args.build / "tests/logits", path, ids, "--chunk", str(ROWS)]
 
-    _, top1 = LLAMA_CPP.get(name, (None, 0))
+    kl, top1 = LLAMA_CPP.get(name, (None, 0))
     if llama:
         figures = compare([llama, path, ids], model, hidden)
         table.row(name, "llama.cpp", "its best", figures)
         top1 = figures[2]
+    elif kl:
+        print(f"{name:10} llama.cpp  as once measured: mean KL {kl}, top-1 {top1} %")
     figures = compare(ours + ["--cpu", "ref", "--exact"], model, hidden)
     table.row(name, "solvent", "ref, float32", figures)
     table.gate(figures[0] <= EXACT_KL, f"{name}, ref, float32: mean KL {figures[0]:.2g} > {EXACT_KL}")
@@ -143,6 +148,7 @@ def main():
         llama = build_llama(args.llama, Path(scratch)) if args.llama else None
         for name, path in (m.split("=", 1) for m in args.models):
             check(name, path, args, llama, Path(scratch), table)
+    print(f"{table.passed} passed, {table.failed} failed")
     sys.exit(1 if table.failed else 0)
 
 

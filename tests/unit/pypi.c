@@ -96,7 +96,7 @@ static void no_pages(void **state)
         "<a href='#sha256=" HASH "'>",
     };
     for (size_t i = 0; i < sizeof t / sizeof *t; i++)
-        if (find(t[i], "p", "1") != ERR_NOT_FOUND && i != 16) fail_msg("%zu: %s", i, t[i]);
+        if (find(t[i], "p", "1") != ERR_NOT_FOUND) fail_msg("%zu: %s", i, t[i]);
     char *html = malloc(20000);
     memset(html, 'x', 20000);
     memcpy(html, "<a href=", 8);
@@ -123,9 +123,8 @@ static void le(FILE *f, int bytes, uint32_t v)
 }
 
 /* Fields that the local and the central header share. */
-static void zip_fields(FILE *f, const char *name, const char *data, uint32_t size, uint32_t crc)
+static void zip_fields(FILE *f, const char *name, uint32_t size, uint32_t crc)
 {
-    (void)data;
     le(f, 2, 20), le(f, 2, 0), le(f, 2, 0), le(f, 4, 0), le(f, 4, crc);
     le(f, 4, size), le(f, 4, size), le(f, 2, (uint32_t)strlen(name)), le(f, 2, 0);
 }
@@ -136,10 +135,10 @@ static FILE *zip(const char *name, const char *data, uint32_t damage)
     FILE *f = tmpfile();
     assert_non_null(f);
     uint32_t n = (uint32_t)strlen(data), crc = crc32_of(data, n) + damage;
-    le(f, 4, 0x04034b50), zip_fields(f, name, data, n, crc);
+    le(f, 4, 0x04034b50), zip_fields(f, name, n, crc);
     fprintf(f, "%s%s", name, data);
     long central = ftell(f);
-    le(f, 4, 0x02014b50), le(f, 2, 20), zip_fields(f, name, data, n, crc);
+    le(f, 4, 0x02014b50), le(f, 2, 20), zip_fields(f, name, n, crc);
     le(f, 2, 0), le(f, 2, 0), le(f, 2, 0), le(f, 4, 0), le(f, 4, 0);
     fprintf(f, "%s", name);
     long end = ftell(f);
