@@ -12,7 +12,7 @@ _solvent() {
         words=$("$solvent" --help 2>/dev/null | awk '/^  [a-z]/ { print $1 }')
         words+=' --help --version'
     elif [[ $word == -* ]]; then
-        words=$("$solvent" "$command" --help 2>/dev/null | grep -oE '^  (-.,)?--[a-z-]+' | grep -oE -- '--[a-z-]+')
+        words=$("$solvent" "$command" --help 2>/dev/null | grep -oE '^  (-.,)?--[a-z0-9-]+' | grep -oE -- '--[a-z0-9-]+')
         words+=' --help'
     elif [[ $command == pull ]]; then
         words=$(_solvent_models "$solvent" all)

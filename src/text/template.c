@@ -122,8 +122,7 @@ static void bind_variables(struct run *r, const struct template_input *in)
         struct value *v = &r->root->vars[i].v;
         if (found) *v = *found;
         for (const struct native *f = template__functions; !found && f->name; f++)
-            if (template__is(name, f->name))
-                *v = (struct value){.kind = V_FUNCTION, .native = f};
+            if (template__is(name, f->name)) *v = (struct value){.kind = V_FUNCTION, .native = f};
     }
 }
 
@@ -160,11 +159,12 @@ int template_render(const struct template *t, const struct template_input *in, s
     if (in->n_json > TEMPLATE_JSON_MAX || in->n_own > TEMPLATE_JSON_MAX)
         return err_set(e, ERR_LIMIT, "an input of %zu bytes is over the template's budget of %d",
                        in->n_json > in->n_own ? in->n_json : in->n_own, TEMPLATE_JSON_MAX);
-    struct run r = {.arena = ARENA_INIT(TEMPLATE_MEMORY_MAX), .e = e, .line = 1, .t = t,
-                    .now_s = in->now_s};
+    struct run r = {
+        .arena = ARENA_INIT(TEMPLATE_MEMORY_MAX), .e = e, .line = 1, .t = t, .now_s = in->now_s};
     struct job job = {.in = in};
     int code = guarded(&r, render, &job);
     if (code == 0) code = deliver(&job.text, out, in->foreign, e);
+    template__json_drop(&r);
     arena_free(&r.arena);
     return code;
 }

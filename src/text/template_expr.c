@@ -85,12 +85,17 @@ static int comparison(struct parser *p)
     static const struct {
         int op;
         enum compare compare;
-    } all[] = {{'=' | '=' << 8, CMP_EQ}, {'!' | '=' << 8, CMP_NE}, {'<', CMP_LT},
-               {'<' | '=' << 8, CMP_LE}, {'>', CMP_GT},            {'>' | '=' << 8, CMP_GE}};
+    } all[] = {{'=' | '=' << 8, CMP_EQ},
+               {'!' | '=' << 8, CMP_NE},
+               {'<', CMP_LT},
+               {'<' | '=' << 8, CMP_LE},
+               {'>', CMP_GT},
+               {'>' | '=' << 8, CMP_GE}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (template__skip_op(p, all[i].op)) return all[i].compare;
     if (template__skip_name(p, "in")) return CMP_IN;
-    if (template__at_name(p, "not") && p->at[1].type == T_NAME && template__is(p->at[1].v.s, "in")) {
+    if (template__at_name(p, "not") && p->at[1].type == T_NAME &&
+        template__is(p->at[1].v.s, "in")) {
         p->at += 2;
         return CMP_NOT_IN;
     }
@@ -124,14 +129,14 @@ static struct node *negation(struct parser *p)
     return n;
 }
 
-static struct node *and(struct parser *p)
+static struct node * and (struct parser * p)
 {
     struct node *n = negation(p);
     while (template__skip_name(p, "and")) n = binary(p, n, N_AND, 0, negation);
     return n;
 }
 
-static struct node *or(struct parser *p)
+static struct node * or (struct parser * p)
 {
     struct node *n = and(p);
     while (template__skip_name(p, "or")) n = binary(p, n, N_OR, 0, and);
@@ -141,11 +146,11 @@ static struct node *or(struct parser *p)
 struct node *template__expression(struct parser *p, bool cond)
 {
     template__enter(p->r);
-    struct node *n = or(p);
+    struct node *n = or (p);
     while (cond && template__skip_name(p, "if")) {
         struct node *c = template__node(p, N_COND);
         c->k[1] = n;
-        c->k[0] = or(p);
+        c->k[0] = or (p);
         if (template__skip_name(p, "else")) c->k[2] = template__expression(p, true);
         n = c;
     }
@@ -218,6 +223,9 @@ static struct node *name(struct parser *p)
     } else {
         n = template__node(p, N_NAME);
         n->sym = template__symbol(p, s);
+        if (template__is(s, "caller")) p->uses |= USES_CALLER;
+        if (template__is(s, "varargs")) p->uses |= USES_VARARGS;
+        if (template__is(s, "kwargs")) p->uses |= USES_KWARGS;
     }
     p->at++;
     return n;
@@ -404,8 +412,8 @@ static struct node *test(struct parser *p, struct node *of)
     }
     if (!negated) return n;
     struct node *not = template__node(p, N_NOT);
-    not->k[0] = n;
-    return not;
+    not ->k[0] = n;
+    return not ;
 }
 
 static struct node *unary(struct parser *p, bool filters)

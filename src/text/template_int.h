@@ -30,10 +30,11 @@ struct run {
     int depth;
     uint32_t line; /* of the source, for messages */
     const struct template *t;
-    struct frame *root;   /* the variables of the whole template */
-    struct builder *out;  /* where printed text goes now */
-    const uint8_t *ones;  /* marks of a foreign string, as long as the longest can be */
+    struct frame *root;  /* the variables of the whole template */
+    struct builder *out; /* where printed text goes now */
+    const uint8_t *ones; /* marks of a foreign string, as long as the longest can be */
     int64_t now_s;
+    struct json_t *json; /* being read: the one thing outside the arena, dropped by the door */
 };
 
 __attribute__((noreturn, format(printf, 3, 4))) void template__fail(struct run *r, int code,
@@ -45,7 +46,10 @@ void *template__alloc(struct run *r, size_t n, size_t size);
 void template__step(struct run *r, size_t work);
 /* Around whatever recurses. */
 void template__enter(struct run *r);
-static inline void template__leave(struct run *r) { r->depth--; }
+static inline void template__leave(struct run *r)
+{
+    r->depth--;
+}
 
 /* ---- values ---- */
 
@@ -67,9 +71,9 @@ enum kind {
     V_LIST,
     V_TUPLE,
     V_DICT,
-    V_VIEW,  /* d.keys(), d.values(), d.items() */
+    V_VIEW, /* d.keys(), d.values(), d.items() */
     V_RANGE,
-    V_ITER,  /* a generator: can be walked once */
+    V_ITER, /* a generator: can be walked once */
     V_NAMESPACE,
     V_LOOP,
     V_MACRO,
@@ -78,9 +82,11 @@ enum kind {
 };
 
 enum {
-    FLAG_SAFE = 1,                                     /* V_STRING: Markup */
-    FLAG_GROUP = 1,                                    /* V_TUPLE: of groupby, has names */
-    FLAG_KEYS = 0, FLAG_VALUES = 1, FLAG_ITEMS = 2,    /* V_VIEW */
+    FLAG_SAFE = 1,  /* V_STRING: Markup */
+    FLAG_GROUP = 1, /* V_TUPLE: of groupby, has names */
+    FLAG_KEYS = 0,
+    FLAG_VALUES = 1,
+    FLAG_ITEMS = 2, /* V_VIEW */
 };
 
 struct value {
@@ -124,11 +130,12 @@ struct iter {
 };
 struct loop {
     const struct list *items;
-    uint32_t at;       /* in items: the next to look at */
+    uint32_t at; /* in items: the next to look at */
     uint32_t index0;
     struct value prev, item, next; /* next: V_MISSING until asked for */
     bool ended;                    /* next was asked for and there is none */
-    const struct node *node;       /* the for statement, for its filter */
+    const struct node *node;       /* the for statement, for its target and filter */
+    bool filtered;                 /* items are still to pass the filter */
     struct frame *up;              /* where it stands */
     uint32_t length;               /* UINT32_MAX: not known yet */
     const struct list *changed;    /* the arguments of the last loop.changed() */
@@ -158,11 +165,26 @@ struct native {
     uint8_t min;
 };
 
-static inline struct value v_none(void) { return (struct value){.kind = V_NONE}; }
-static inline struct value v_undefined(void) { return (struct value){.kind = V_UNDEFINED}; }
-static inline struct value v_bool(bool b) { return (struct value){.kind = V_BOOL, .b = b}; }
-static inline struct value v_int(int64_t i) { return (struct value){.kind = V_INT, .i = i}; }
-static inline struct value v_float(double f) { return (struct value){.kind = V_FLOAT, .f = f}; }
+static inline struct value v_none(void)
+{
+    return (struct value){.kind = V_NONE};
+}
+static inline struct value v_undefined(void)
+{
+    return (struct value){.kind = V_UNDEFINED};
+}
+static inline struct value v_bool(bool b)
+{
+    return (struct value){.kind = V_BOOL, .b = b};
+}
+static inline struct value v_int(int64_t i)
+{
+    return (struct value){.kind = V_INT, .i = i};
+}
+static inline struct value v_float(double f)
+{
+    return (struct value){.kind = V_FLOAT, .f = f};
+}
 static inline struct value v_str(const struct str *s)
 {
     return (struct value){.kind = V_STRING, .s = s};
@@ -187,9 +209,12 @@ struct builder {
     char *p;
     uint8_t *mark; /* NULL while nothing foreign was put */
     size_t n, room;
-    bool is_out;   /* counts against TEMPLATE_OUT_MAX */
+    bool is_out; /* counts against TEMPLATE_OUT_MAX */
 };
-static inline struct builder template__builder(struct run *r) { return (struct builder){.r = r}; }
+static inline struct builder template__builder(struct run *r)
+{
+    return (struct builder){.r = r};
+}
 
 void template__put(struct builder *b, const void *p, size_t n, const uint8_t *mark);
 void template__put_cstr(struct builder *b, const char *s);
@@ -219,7 +244,8 @@ size_t template__rfind(struct run *r, const struct str *s, size_t from, size_t t
 bool template__space(uint32_t code);
 enum { STRIP_LEFT = 1, STRIP_RIGHT = 2, STRIP_BOTH = 3 };
 /* chars: NULL for white space. */
-struct value template__strip(struct run *r, const struct str *s, const struct str *chars, int sides);
+struct value template__strip(struct run *r, const struct str *s, const struct str *chars,
+                             int sides);
 struct value template__replace(struct run *r, const struct str *s, const struct str *old,
                                const struct str *with, int64_t count);
 enum letter_case { CASE_UPPER, CASE_LOWER, CASE_CAPITAL, CASE_TITLE, CASE_SWAP, CASE_WORDS };
@@ -290,6 +316,7 @@ bool template__parse_float(struct run *r, const struct str *s, double *out);
 
 /* The JSON text as a value; strings get marks when `foreign`. */
 struct value template__from_json(struct run *r, const char *json, size_t n, bool foreign);
+void template__json_drop(struct run *r);
 struct value template__tojson(struct run *r, struct value self, const struct args *a);
 
 /* ---- what templates call ---- */
@@ -340,35 +367,37 @@ enum node_type {
     N_OPERAND, /* y; op: enum compare */
     N_COND,    /* test, then, else or NULL */
     /* statements, by next */
-    N_TEXT,    /* v */
-    N_PRINT,   /* expression */
-    N_IF,      /* branches by next */
-    N_BRANCH,  /* test or NULL, body */
-    N_FOR,     /* target, iterable, filter or NULL, body, else */
-    N_SET,     /* target, expression */
+    N_TEXT,         /* v */
+    N_PRINT,        /* expression */
+    N_IF,           /* branches by next */
+    N_BRANCH,       /* test or NULL, body */
+    N_FOR,          /* target, iterable, filter or NULL, body, else */
+    N_SET,          /* target, expression */
     N_SET_BLOCK,    /* target, filters or NULL, body */
     N_TARGET,       /* of an assignment: v, the attribute, if sym is a namespace */
-    N_MACRO,        /* parameters, body; sym */
+    N_MACRO,        /* parameters, body; sym, uses; v: the name */
     N_PARAM,        /* default or NULL; sym */
-    N_CALL_BLOCK,   /* parameters, body, call */
+    N_CALL_BLOCK,   /* parameters, body, call; uses; v: "caller" */
     N_FILTER_BLOCK, /* filters, body */
     N_WITH,         /* target, expression, target, expression ... by next; body */
     N_SCOPE,        /* body */
     N_BREAK,
     N_CONTINUE,
 };
+enum { USES_CALLER = 1, USES_VARARGS = 2, USES_KWARGS = 4 }; /* of a macro's body */
 enum arg_kind { ARG_POSITION, ARG_NAME, ARG_STAR, ARG_STARSTAR };
 enum compare { CMP_EQ, CMP_NE, CMP_LT, CMP_LE, CMP_GT, CMP_GE, CMP_IN, CMP_NOT_IN };
 
 struct node {
-    uint8_t type, op;
+    uint8_t type, op, uses;
     uint32_t line, sym;
     struct value v;
     const struct native *native;
     struct node *k[5], *next;
 };
 
-struct template {
+struct template
+{
     struct arena arena;
     struct node *body;
     struct map symbols; /* name -> sym, an index into names */
@@ -379,8 +408,19 @@ struct template {
 
 /* ---- template_lex.c ---- */
 
-enum token_type { T_EOF, T_DATA, T_BEGIN_PRINT, T_END_PRINT, T_BEGIN_BLOCK, T_END_BLOCK, T_NAME,
-                  T_STRING, T_INT, T_FLOAT, T_OP };
+enum token_type {
+    T_EOF,
+    T_DATA,
+    T_BEGIN_PRINT,
+    T_END_PRINT,
+    T_BEGIN_BLOCK,
+    T_END_BLOCK,
+    T_NAME,
+    T_STRING,
+    T_INT,
+    T_FLOAT,
+    T_OP
+};
 struct token {
     uint8_t type;
     uint16_t op; /* T_OP: the character, the second one << 8 */
@@ -396,7 +436,8 @@ struct parser {
     struct run *r;
     struct template *t;
     const struct token *at;
-    int loops; /* around the statement being parsed */
+    int loops;    /* around the statement being parsed */
+    uint8_t uses; /* of the macro being parsed */
 };
 void template__parse(struct run *r, struct template *t, const struct token *tokens);
 uint32_t template__symbol(struct parser *p, const struct str *name);
@@ -441,6 +482,5 @@ struct value template__capture(struct run *r, struct frame *f, const struct node
 struct value template__loop_attr(struct run *r, struct loop *l, const struct str *name);
 /* loop.cycle and loop.changed */
 extern const struct native template__loop_methods[];
-struct value template__bind_macro(struct run *r, const struct macro *m, const struct args *a);
 
 #endif

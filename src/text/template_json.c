@@ -26,8 +26,7 @@ static struct value read_object(struct reader *in, json_t *j)
 {
     struct dict *d = template__dict_new(in->r, (uint32_t)json_object_size(j));
     for (void *it = json_object_iter(j); it; it = json_object_iter_next(j, it)) {
-        struct value key =
-            read_string(in, json_object_iter_key(it), json_object_iter_key_len(it));
+        struct value key = read_string(in, json_object_iter_key(it), json_object_iter_key_len(it));
         template__append(in->r, d, key, read_value(in, json_object_iter_value(it)));
     }
     return v_dict(d);
@@ -74,29 +73,26 @@ static int depth_of(const char *json, size_t n)
     return deepest;
 }
 
-/* Where reading failed and what must be released all the same. */
 struct value template__from_json(struct run *r, const char *json, size_t n, bool foreign)
 {
     if (depth_of(json, n) > TEMPLATE_JSON_DEPTH_MAX)
         template__fail(r, ERR_LIMIT, "the input is nested deeper than its budget of %d",
                        TEMPLATE_JSON_DEPTH_MAX);
     json_error_t error;
-    json_t *j = json_loadb(json, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
-    if (!j)
+    r->json = json_loadb(json, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+    if (!r->json)
         template__bad(r, "the input is not JSON: %s (line %d, column %d)", error.text, error.line,
                       error.column);
-    struct run guard = *r; /* a failure in between comes back here first */
-    if (setjmp(guard.door)) {
-        json_decref(j);
-        r->arena = guard.arena;
-        longjmp(r->door, 1);
-    }
-    struct reader in = {&guard, foreign};
-    struct value v = read_value(&in, j);
-    r->arena = guard.arena;
-    r->steps = guard.steps;
-    json_decref(j);
+    struct reader in = {r, foreign};
+    struct value v = read_value(&in, r->json);
+    template__json_drop(r);
     return v;
+}
+
+void template__json_drop(struct run *r)
+{
+    json_decref(r->json);
+    r->json = NULL;
 }
 
 /* ---- out ---- */

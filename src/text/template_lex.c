@@ -155,7 +155,9 @@ static void raw(struct lexer *l)
 
 static bool digit(char c, int base)
 {
-    int d = c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 87 : 99;
+    int d = c >= '0' && c <= '9'                 ? c - '0'
+            : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 87
+                                                 : 99;
     return d < base;
 }
 

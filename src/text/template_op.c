@@ -51,10 +51,12 @@ static bool own_attr(struct run *r, struct value of, const struct str *name, str
         return v != NULL;
     case V_LOOP:
         *out = template__loop_attr(r, of.loop, name);
-        return out->kind != V_MISSING;
+        if (out->kind != V_MISSING) return true;
+        break;
     case V_MACRO: return macro_attr(r, of.macro, name, out);
     case V_TUPLE:
-        if (of.flag == FLAG_GROUP && (template__is(name, "grouper") || template__is(name, "list"))) {
+        if (of.flag == FLAG_GROUP &&
+            (template__is(name, "grouper") || template__is(name, "list"))) {
             *out = of.list->at[template__is(name, "list")];
             return true;
         }
@@ -115,7 +117,8 @@ struct value template__path(struct run *r, struct value v, struct value path,
     struct value step = path;
     const struct list *parts = NULL;
     if (path.kind == V_NONE || path.kind == V_MISSING) return v;
-    if (path.kind == V_STRING) parts = template__split(r, path.s, template__cstr(r, ".").s, -1, false).list;
+    if (path.kind == V_STRING)
+        parts = template__split(r, path.s, template__cstr(r, ".").s, -1, false).list;
     for (uint32_t i = 0; i < (parts ? parts->n : 1); i++) {
         if (parts) step = parts->at[i];
         int64_t index;
@@ -160,6 +163,25 @@ static struct value slice_string(struct run *r, struct value of, int64_t from, i
     return v;
 }
 
+static __attribute__((noreturn)) void too_large(struct run *r)
+{
+    template__fail(r, ERR_UNSUPPORTED, "an integer beyond 64 bits");
+}
+
+static struct value slice_range(struct run *r, const struct range *of, int64_t from, int64_t to,
+                                int64_t step, uint32_t n)
+{
+    struct range *x = template__alloc(r, 1, sizeof *x);
+    x->n = n;
+    if (__builtin_mul_overflow(of->step, step, &x->step) ||
+        __builtin_mul_overflow(of->step, from, &x->start) ||
+        __builtin_add_overflow(of->start, x->start, &x->start) ||
+        __builtin_mul_overflow(of->step, to, &x->stop) ||
+        __builtin_add_overflow(of->start, x->stop, &x->stop))
+        too_large(r);
+    return (struct value){.kind = V_RANGE, .range = x};
+}
+
 struct value template__slice(struct run *r, struct value of, struct value from, struct value to,
                              struct value step)
 {
@@ -172,18 +194,10 @@ struct value template__slice(struct run *r, struct value of, struct value from, 
     if (by == 0) template__bad(r, "a slice with step 0");
     bool back = by < 0;
     int64_t a = bound(r, from, n, back ? n - 1 : 0, back), b = bound(r, to, n, back ? -1 : n, back);
-    if (by > n + 1) by = n + 1; /* it leaves one element, whatever it is */
-    if (by < -n - 1) by = -n - 1;
+    if (by == INT64_MIN) by++; /* leaves one element at most, either way */
     int64_t count = back ? (a > b ? (a - b - 1) / -by + 1 : 0) : (b > a ? (b - a - 1) / by + 1 : 0);
     if (of.kind == V_STRING) return slice_string(r, of, count ? a : 0, count, by);
-    if (of.kind == V_RANGE) {
-        struct range *x = template__alloc(r, 1, sizeof *x);
-        x->start = of.range->start + a * of.range->step;
-        x->step = of.range->step * by;
-        x->stop = of.range->start + b * of.range->step;
-        x->n = (uint32_t)count;
-        return (struct value){.kind = V_RANGE, .range = x};
-    }
+    if (of.kind == V_RANGE) return slice_range(r, of.range, a, b, by, (uint32_t)count);
     struct list *l = template__list_new(r, (uint32_t)count);
     for (int64_t i = 0; i < count; i++) template__push(r, l, of.list->at[a + i * by]);
     return (struct value){.kind = of.kind, .list = l};
@@ -198,11 +212,6 @@ static __attribute__((noreturn)) void no_operation(struct run *r, const char *op
     template__need(r, b);
     template__bad(r, "'%s' not supported between %s and %s", op, template__type(a),
                   template__type(b));
-}
-
-static __attribute__((noreturn)) void too_large(struct run *r)
-{
-    template__fail(r, ERR_UNSUPPORTED, "an integer beyond 64 bits");
 }
 
 static int64_t floor_div(struct run *r, int64_t a, int64_t b)
@@ -328,7 +337,8 @@ struct value template__binary(struct run *r, enum binary op, struct value a, str
     if (op == OP_ADD && sequence(a) && a.kind == b.kind) return join(r, a, b);
     if (op == OP_MUL && sequence(a) && yi) return repeat(r, a, y);
     if (op == OP_MUL && sequence(b) && xi) return repeat(r, b, x);
-    if (op == OP_MOD && a.kind == V_STRING && b.kind != V_UNDEFINED) return template__percent(r, a.s, b);
+    if (op == OP_MOD && a.kind == V_STRING && b.kind != V_UNDEFINED)
+        return template__percent(r, a.s, b);
     no_operation(r, names[op], a, b);
 }
 

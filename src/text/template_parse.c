@@ -18,9 +18,16 @@ void template__unexpected(struct parser *p, const char *wanted)
 {
     const struct token *t = p->at;
     p->r->line = t->line;
-    static const char *const what[] = {
-        "the end of the template", "text", "{{", "}}", "{%", "%}", "", "a string", "a number",
-        "a number"};
+    static const char *const what[] = {"the end of the template",
+                                       "text",
+                                       "{{",
+                                       "}}",
+                                       "{%",
+                                       "%}",
+                                       "",
+                                       "a string",
+                                       "a number",
+                                       "a number"};
     if (t->type == T_NAME)
         template__bad(p->r, "'%.*s' stands where %s is expected", (int)t->v.s->n, t->v.s->p,
                       wanted);
@@ -120,6 +127,16 @@ static struct node *whole_body(struct parser *p, const char *end)
     return n;
 }
 
+/* A body whose text is wanted as a value: no loop outside can be left from inside. */
+static struct node *function_body(struct parser *p, const char *end)
+{
+    int loops = p->loops;
+    p->loops = 0;
+    struct node *n = whole_body(p, end);
+    p->loops = loops;
+    return n;
+}
+
 /* What is assigned to must be names; the tree of an expression is rewritten into targets. */
 static void check_target(struct parser *p, const struct node *n)
 {
@@ -189,7 +206,7 @@ static struct node *set(struct parser *p)
     }
     n->type = N_SET_BLOCK;
     n->k[1] = template__filters_of(p, NULL, false);
-    n->k[2] = whole_body(p, "endset");
+    n->k[2] = function_body(p, "endset");
     return n;
 }
 
@@ -202,8 +219,7 @@ static struct node *for_loop(struct parser *p)
     expect_name(p, "in");
     n->k[1] = template__tuple(p, false, "recursive");
     if (template__skip_name(p, "if")) n->k[2] = template__expression(p, true);
-    if (template__at_name(p, "recursive"))
-        template__fail(p->r, ERR_UNSUPPORTED, "recursive loops");
+    if (template__at_name(p, "recursive")) template__fail(p->r, ERR_UNSUPPORTED, "recursive loops");
     n->sym = template__symbol(p, template__cstr(p->r, "loop").s);
     n->k[3] = body(p, ends);
     p->loops--;
@@ -260,14 +276,14 @@ static struct node *signature(struct parser *p)
     return first;
 }
 
-/* A body that is called: no loop outside it can be left from inside. */
-static struct node *function_body(struct parser *p, const char *end)
+/* The body of a macro or a call, and which of the special names it uses. */
+static void closure_body(struct parser *p, struct node *n, const char *end)
 {
-    int loops = p->loops;
-    p->loops = 0;
-    struct node *n = whole_body(p, end);
-    p->loops = loops;
-    return n;
+    uint8_t outer = p->uses;
+    p->uses = 0;
+    n->k[1] = function_body(p, end);
+    n->uses = p->uses;
+    p->uses |= outer;
 }
 
 static struct node *macro(struct parser *p)
@@ -276,7 +292,7 @@ static struct node *macro(struct parser *p)
     n->v = v_str(template__expect_name(p));
     n->sym = template__symbol(p, n->v.s);
     n->k[0] = signature(p);
-    n->k[1] = function_body(p, "endmacro");
+    closure_body(p, n, "endmacro");
     return n;
 }
 
@@ -287,7 +303,7 @@ static struct node *call_block(struct parser *p)
     n->k[2] = template__expression(p, true);
     if (n->k[2]->type != N_CALL) template__bad(p->r, "'call' wants a call");
     n->v = template__cstr(p->r, "caller");
-    n->k[1] = function_body(p, "endcall");
+    closure_body(p, n, "endcall");
     return n;
 }
 
@@ -295,7 +311,7 @@ static struct node *filter_block(struct parser *p)
 {
     struct node *n = template__node(p, N_FILTER_BLOCK);
     n->k[0] = template__filters_of(p, NULL, true);
-    n->k[1] = whole_body(p, "endfilter");
+    n->k[1] = function_body(p, "endfilter");
     return n;
 }
 
@@ -348,13 +364,13 @@ static struct node *statement(struct parser *p)
         const char *name;
         struct node *(*parse)(struct parser *);
     } all[] = {
-        {"if", if_else},         {"for", for_loop},           {"set", set},
-        {"macro", macro},        {"call", call_block},        {"filter", filter_block},
-        {"with", with},          {"generation", generation},  {"print", print},
-        {"break", leave_loop},   {"continue", leave_loop},
+        {"if", if_else},       {"for", for_loop},          {"set", set},
+        {"macro", macro},      {"call", call_block},       {"filter", filter_block},
+        {"with", with},        {"generation", generation}, {"print", print},
+        {"break", leave_loop}, {"continue", leave_loop},
     };
-    static const char *const refused[] = {"block", "extends", "include", "import", "from",
-                                          "autoescape"};
+    static const char *const refused[] = {"block",  "extends", "include",
+                                          "import", "from",    "autoescape"};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (template__skip_name(p, all[i].name)) return all[i].parse(p);
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)

@@ -343,7 +343,8 @@ struct value template__lines(struct run *r, const struct str *s, bool keep)
     for (size_t from = 0, i = 0; i < s->n; from = i) {
         while (i < s->n && !line_end(at(s, i).code)) i += at(s, i).bytes;
         size_t end = i;
-        if (i < s->n) i += s->p[i] == '\r' && i + 1 < s->n && s->p[i + 1] == '\n' ? 2 : at(s, i).bytes;
+        if (i < s->n)
+            i += s->p[i] == '\r' && i + 1 < s->n && s->p[i + 1] == '\n' ? 2 : at(s, i).bytes;
         push(r, l, s, from, keep ? i : end);
     }
     return v_list(l);

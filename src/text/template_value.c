@@ -96,9 +96,9 @@ void template__set(struct run *r, struct dict *d, struct value key, struct value
 const char *template__type(struct value v)
 {
     static const char *const names[] = {
-        "missing", "undefined", "NoneType", "bool",      "int",    "float",  "str",
-        "list",    "tuple",     "dict",     "dict view", "range",  "generator",
-        "Namespace", "LoopContext", "Macro", "method",   "function"};
+        "missing",   "undefined", "NoneType",    "bool",  "int",       "float",
+        "str",       "list",      "tuple",       "dict",  "dict view", "range",
+        "generator", "Namespace", "LoopContext", "Macro", "method",    "function"};
     return names[v.kind];
 }
 
@@ -152,7 +152,7 @@ double template__double(struct value v)
 /* Exactly, as Python compares an int with a float; 2: one is no number. */
 static int order_numbers(struct value a, struct value b)
 {
-    int64_t x, y;
+    int64_t x = 0, y = 0;
     if (template__integral(a, &x) && template__integral(b, &y)) return (x > y) - (x < y);
     if (a.kind == V_FLOAT && b.kind == V_FLOAT)
         return isnan(a.f) || isnan(b.f) ? 2 : (a.f > b.f) - (a.f < b.f);
@@ -269,8 +269,7 @@ bool template__contains(struct run *r, struct value in, struct value x)
         return template__get(r, in.dict, x) != NULL;
     if (in.kind == V_STRING) {
         template__need(r, x);
-        if (x.kind != V_STRING)
-            template__bad(r, "a %s cannot be in a string", template__type(x));
+        if (x.kind != V_STRING) template__bad(r, "a %s cannot be in a string", template__type(x));
         return template__find(r, in.s, 0, in.s->n, x.s) != SIZE_MAX;
     }
     return in_list(r, template__items(r, in), x);
@@ -300,8 +299,8 @@ void template__sort(struct run *r, struct list *items, const struct list *keys, 
     for (uint32_t i = 0; i < n; i++) order[i] = i;
     for (uint32_t run = 1; run < n; run *= 2)
         for (uint32_t from = 0; run < n - from; from += n - from < 2 * run ? n - from : 2 * run)
-            merge(r, order, spare, keys, from, from + run,
-                  n - from < 2 * run ? n : from + 2 * run, reverse);
+            merge(r, order, spare, keys, from, from + run, n - from < 2 * run ? n : from + 2 * run,
+                  reverse);
     struct value *sorted = template__alloc(r, n + 1, sizeof *sorted);
     for (uint32_t i = 0; i < n; i++) sorted[i] = items->at[order[i]];
     items->at = sorted;
@@ -311,8 +310,7 @@ void template__sort(struct run *r, struct list *items, const struct list *keys, 
 
 bool template__has_length(struct value v)
 {
-    return v.kind == V_UNDEFINED || v.kind == V_LOOP ||
-           (v.kind >= V_STRING && v.kind <= V_RANGE);
+    return v.kind == V_UNDEFINED || v.kind == V_LOOP || (v.kind >= V_STRING && v.kind <= V_RANGE);
 }
 
 uint32_t template__length(struct run *r, struct value v)
@@ -380,8 +378,7 @@ const struct list *template__items(struct run *r, struct value v)
         return l;
     case V_ITER:
         l = template__list_new(r, 0);
-        while (v.iter->at < v.iter->list->n)
-            template__push(r, l, v.iter->list->at[v.iter->at++]);
+        while (v.iter->at < v.iter->list->n) template__push(r, l, v.iter->list->at[v.iter->at++]);
         return l;
     default: template__bad(r, "a %s has no elements", template__type(v));
     }
@@ -404,7 +401,10 @@ static void put_str_repr(struct builder *b, const struct str *s)
         else if (plain)
             template__put_sub(b, s, i, c.bytes);
         else
-            template__printf(b, c.code < 0x100 ? "\\x%02x" : c.code < 0x10000 ? "\\u%04x" : "\\U%08x",
+            template__printf(b,
+                             c.code < 0x100     ? "\\x%02x"
+                             : c.code < 0x10000 ? "\\u%04x"
+                                                : "\\U%08x",
                              c.code);
         i += c.bytes;
     }

@@ -209,7 +209,8 @@ static bool check(const char *path, const struct golden *g, const char *cpu, boo
     feed(en, seq, g->tokens, 0, g->n, CHUNK, all, g->vocab);
     engine_seq_close(en, seq);
     against_reference(g, all, b);
-    other_ways(en, g, all, again, other, b);
+    /* Ways differ in the engine, not in the kernels: ref's slow integer ones may miss them. */
+    if (exact || strcmp(cpu, "ref")) other_ways(en, g, all, again, other, b);
     engine_close(en);
     cut_passes(path, o, g, all, b);
     printf(", other ways %.1e\n", path_max);

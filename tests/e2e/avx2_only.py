@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The AVX2 kernels run on processors without AVX-512: no instruction of it is in their object code.
 
-Usage: avx2_only.py BUILD. Disassembles BUILD/libkern_avx2.a. Three signs are looked for: the EVEX
+Usage: avx2_only.py BUILD/solvent. Disassembles BUILD/libkern_avx2.a. Three signs are looked for: the EVEX
 prefix (in 64-bit mode an opcode of 0x62 is nothing else), a mask register, and the VEX forms of VNNI
 and IFMA, which are levels of their own. Prints "avx2: N functions, 0 AVX-512 instructions"; lists what
 it found and exits 1 otherwise.
@@ -18,9 +18,9 @@ LATER = re.compile(r"\t62 |%k[0-7]\b|\bvpdp|\bvpmadd52")
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    found = glob.glob(os.path.join(sys.argv[1], "**", "libkern_avx2.a"), recursive=True)
+    found = glob.glob(os.path.join(os.path.dirname(sys.argv[1]), "**", "libkern_avx2.a"), recursive=True)
     if not found:
-        sys.exit("avx2: no libkern_avx2.a under " + sys.argv[1])
+        sys.exit("avx2: no libkern_avx2.a beside " + sys.argv[1])
     out = subprocess.run(["objdump", "-d", found[0]], check=True, capture_output=True, text=True).stdout
     functions, wrong, name = 0, [], ""
     for line in out.splitlines():

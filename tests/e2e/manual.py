@@ -33,7 +33,7 @@ def manual():
         text = f.read().replace("\\-", "-")
     found = {}
     for part in text.split("\n.S")[1:]:
-        title, body = part.split("\n", 1)
+        title, _, body = part.partition("\n")
         items = re.findall(r"^\.TP\n(.*)", body, re.M)
         found[title[1:].strip()] = set(re.findall(r"--[a-z0-9-]+", "\n".join(items)))
     return found

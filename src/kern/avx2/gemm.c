@@ -15,7 +15,7 @@
  *                 the vpmaddwd of h multiplies by 16
  * Rejected for bytes: vpsignb and a vpmaddwd for each product, 24 operations on the two multiply
  * ports (Zen 4, measured) where this has 18. Rejected for few tokens: a path of its own from the
- * packed block, as unpacking and one token here take 9 to 32 GB/s of weights in the cache on one
+ * packed block, as unpacking and one token here take 12 to 39 GB/s of weights in the cache on one
  * core, so with all cores at work memory is the limit.
  */
 #include "simd2_int.h"

@@ -13,7 +13,7 @@ static int64_t probe_int8(int64_t rounds)
             __asm__("" : "+v"(acc[i]));
         }
     }
-    for (int i = 1; i < 12; i++) acc[0] = _mm512_xor_si512(acc[0], acc[i]);
+    UNROLL for (int i = 1; i < 12; i++) acc[0] = _mm512_xor_si512(acc[0], acc[i]);
     volatile int32_t sink = _mm512_reduce_add_epi32(acc[0]);
     (void)sink;
     return rounds * 12 * 64;

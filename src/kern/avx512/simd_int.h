@@ -7,7 +7,11 @@
 #include <string.h>
 
 #define ALWAYS static inline __attribute__((always_inline))
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
 #define UNROLL _Pragma("GCC unroll 16")
+#endif
 
 ALWAYS __m512i line(const uint8_t *p)
 {
