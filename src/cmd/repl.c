@@ -2,9 +2,9 @@
  * and the one after them; or what stands between two """. Only /bye and Ctrl-D end the program:
  * errors are printed, and the conversation stays as it was.
  *
- * Ctrl-C raises a flag that the session looks at while an answer comes; while a line is typed
- * libedit passes the signal on and gives up the line. The history is a file under $XDG_STATE_HOME;
- * where it cannot be kept, chats work without.
+ * While an answer comes Ctrl-C is a signal, whose flag the session looks at; while a line is typed
+ * it is a key that gives up the line. The history is a file under $XDG_STATE_HOME; where it cannot
+ * be kept, chats work without.
  */
 #include "repl.h"
 
@@ -37,6 +37,14 @@ static void on_interrupt(int sig)
 {
     (void)sig;
     interrupted = 1;
+}
+
+/* Ctrl-C while a line is typed is a key, not a signal, so that none comes between two reads. */
+static unsigned char give_up(EditLine *el, int key)
+{
+    (void)el, (void)key;
+    interrupted = 1;
+    return CC_EOF;
 }
 
 static char *prompt(EditLine *el)
@@ -173,7 +181,11 @@ static const char *read_line(struct repl *r, const char *shown, size_t *n)
     snprintf(text, sizeof text, "%s", shown);
     prompt_now = text;
     interrupted = 0;
-    const char *line = el_gets(r->el, &got);
+    const char *line;
+    do {
+        el_set(r->el, EL_PREP_TERM, 1); /* before the prompt invites keys */
+        line = el_gets(r->el, &got);
+    } while (!line && got < 0 && errno == EINTR && !interrupted); /* some other signal */
     if (!line) {
         r->leave = !interrupted;
         fprintf(stderr, interrupted ? "\n(/bye or Ctrl-D leaves)\n" : "\n");
@@ -291,6 +303,9 @@ static int open_editor(struct repl *r, struct err *e)
     el_set(r->el, EL_PROMPT, prompt);
     el_set(r->el, EL_EDITOR, "emacs");
     el_set(r->el, EL_SIGNAL, 1);
+    el_set(r->el, EL_SETTY, "-d", "intr=", NULL);
+    el_set(r->el, EL_ADDFN, "give-up", "Give up this line", give_up);
+    el_set(r->el, EL_BIND, "^C", "give-up", NULL);
     el_set(r->el, EL_BIND, "^R", "em-inc-search-prev", NULL);
     el_source(r->el, NULL);
     return 0;

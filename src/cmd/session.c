@@ -5,6 +5,7 @@
 
 #include "clean.h"
 #include "cmd.h"
+#include "stop.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -108,6 +109,12 @@ static int add(json_t *messages, const char *role, const char *text, size_t n, s
 static int answer(struct session *s, const struct tok_ids *prompt, struct err *e)
 {
     struct generate_opts o = s->generate;
+    const char *stops[STOP_COUNT_MAX], *stop = s->chat ? chat_stop(s->chat) : NULL;
+    if (stop && o.n_stops < STOP_COUNT_MAX) {
+        for (int i = 0; i < o.n_stops; i++) stops[i] = o.stops[i];
+        stops[o.n_stops++] = stop;
+        o.stops = stops;
+    }
     if (o.sample.dry_multiplier != 0 && !s->dry_breakers &&
         generate_dry_breakers(engine_tok(s->en), &s->dry_breakers, &s->n_dry_breakers, e))
         return e->code;

@@ -13,7 +13,8 @@
 
 struct chat {
     struct template *template;
-    char *own[2]; /* variables as JSON, by CHAT_REPLY */
+    char *own[2];     /* variables as JSON, by CHAT_REPLY */
+    const char *stop; /* or NULL */
 };
 
 #define CONTENT                                                                           \
@@ -64,11 +65,17 @@ int chat_open(struct chat **out, const struct tok *t, const char *source, size_t
     for (int reply = 0; !code && reply < 2; reply++)
         if (!(c->own[reply] = own_variables(t, reply)))
             code = err_nomem(e, 0, "the variables of a chat");
+    c->stop = source == lines ? "\nuser:" : NULL;
     if (code)
         chat_close(c);
     else
         *out = c;
     return code;
+}
+
+const char *chat_stop(const struct chat *c)
+{
+    return c->stop;
 }
 
 void chat_close(struct chat *c)

@@ -36,6 +36,8 @@ enum chat_flags {
 ERR_DOOR int chat_open(struct chat **out, const struct tok *t, const char *source, size_t n,
                        struct err *e);
 void chat_close(struct chat *c);
+/* Text that ends an answer where no token does, or NULL. */
+const char *chat_stop(const struct chat *c);
 
 /* Appends the prompt to out; on failure out holds what it held before. foreign: NULL, or as in
  * struct template_input: one byte for each byte appended, 1 where it was copied from json. */

@@ -9,7 +9,7 @@
  * The language: Jinja 3.1 as Hugging Face transformers' apply_chat_template sets it up
  * (trim_blocks, lstrip_blocks, loop controls, immutable sandbox; raise_exception, strftime_now,
  * tojson without HTML escapes, {% generation %} as a plain block). Left out: inheritance and
- * imports, recursive loops, integers beyond 64 bits; Unicode case maps one letter to one.
+ * imports, recursive loops, integers beyond 64 bits; letters that become several in another case.
  *
  * Source and JSON are hostile. Both are UTF-8; every budget below ends in ERR_LIMIT with its name.
  * Read-only after open: any thread may render.

@@ -200,6 +200,13 @@ static struct value closure(struct run *r, struct frame *f, const struct node *n
     return (struct value){.kind = V_MACRO, .macro = m};
 }
 
+/* What is printed without an expression is not made a string first. */
+static void put_text(struct run *r, struct value v)
+{
+    if (v.kind != V_STRING) template__bad(r, "a block became a %s", template__type(v));
+    template__put_str(r->out, v.s);
+}
+
 /* The call gets the block as `caller`. */
 static void call_block(struct run *r, struct frame *f, const struct node *n)
 {
@@ -211,7 +218,7 @@ static void call_block(struct run *r, struct frame *f, const struct node *n)
     template__set(r, &named, n->v, closure(r, f, n));
     a.kw = named.at;
     a.n_kw = named.n;
-    template__put_value(r->out, template__call(r, callee, &a));
+    put_text(r, template__call(r, callee, &a));
 }
 
 static enum flow with(struct run *r, struct frame *f, const struct node *n)
@@ -226,7 +233,7 @@ static void filter_block(struct run *r, struct frame *f, const struct node *n)
 {
     struct frame *inner = template__frame(r, f);
     struct value v = template__capture(r, inner, n->k[1]);
-    template__put_value(r->out, template__apply_filters(r, inner, n->k[0], v));
+    put_text(r, template__apply_filters(r, inner, n->k[0], v));
 }
 
 static enum flow statement(struct run *r, struct frame *f, const struct node *n)

@@ -113,12 +113,13 @@ static struct value truncate(struct run *r, struct value self, const struct args
 {
     int64_t length = template__arg_int(r, a->v[0], 255);
     bool kill = template__arg_bool(a->v[1], false);
-    const struct str *end = template__cstr(r, "...").s, *s = template__arg_str(r, self);
+    const struct str *end = template__cstr(r, "...").s;
     if (a->v[2].kind != V_MISSING) end = template__arg_str(r, a->v[2]);
     int64_t leeway = a->v[3].kind == V_NONE ? 5 : template__arg_int(r, a->v[3], 5);
     if (length < end->chars || leeway < 0 || leeway > INT64_MAX - length)
         template__bad(r, "truncate to less than its end");
-    if (s->chars <= length + leeway) return self;
+    if (template__length(r, self) <= length + leeway) return self;
+    const struct str *s = template__arg_str(r, self);
     const struct str *head =
         template__sub(r, s, 0, template__byte_of(s, (size_t)(length - end->chars))).s;
     size_t space =
@@ -165,24 +166,6 @@ static struct value safe(struct run *r, struct value self, const struct args *a)
     self = v_str(template__string(r, self));
     self.flag = FLAG_SAFE;
     return self;
-}
-
-static struct value url_encode(struct run *r, struct value self, const struct args *a)
-{
-    (void)a;
-    static const char kept[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-~/";
-    if (self.kind != V_STRING && template__iterable(self))
-        template__fail(r, ERR_UNSUPPORTED, "urlencode of a %s", template__type(self));
-    const struct str *s = template__string(r, self);
-    struct builder b = template__builder(r);
-    for (size_t i = 0; i < s->n; i++) {
-        if (s->p[i] && strchr(kept, s->p[i]))
-            template__put_sub(&b, s, i, 1);
-        else
-            template__printf(&b, "%%%02X", (unsigned char)s->p[i]);
-    }
-    return template__built(&b);
 }
 
 /* ---- numbers ---- */
@@ -330,7 +313,6 @@ const struct native template__filters[] = {
     {"trim", trim, "chars", 0},
     {"truncate", truncate, "length,killwords,end,leeway", 0},
     {"upper", upper, "", 0},
-    {"urlencode", url_encode, "", 0},
     {"wordcount", word_count, "", 0},
     {0},
 };

@@ -215,16 +215,17 @@ static struct value batch(struct run *r, struct value self, const struct args *a
 {
     const struct list *l = template__items(r, self);
     int64_t size = template__arg_int(r, a->v[0], 0);
-    struct list *out = template__list_new(r, 0), *row = NULL;
+    struct list *out = template__list_new(r, 0), *row = template__list_new(r, 0);
     for (uint32_t i = 0; i < l->n; i++) {
-        if (!row || row->n == size) {
-            row = template__list_new(r, 0);
+        if (row->n == size) {
             template__push(r, out, v_list(row));
+            row = template__list_new(r, 0);
         }
         template__push(r, row, l->at[i]);
     }
-    if (row && a->v[1].kind != V_MISSING && a->v[1].kind != V_NONE)
-        while (row->n < size) template__push(r, row, a->v[1]);
+    bool fill = a->v[1].kind != V_MISSING && a->v[1].kind != V_NONE;
+    while (row->n && fill && row->n < size) template__push(r, row, a->v[1]);
+    if (row->n) template__push(r, out, v_list(row));
     return iterator(r, out);
 }
 

@@ -13,6 +13,8 @@
 #include <stdio.h>
 #include <wctype.h>
 
+enum { SHARP_S = 0xdf };
+
 /* ---- building ---- */
 
 static void *grown(struct run *r, const void *old, size_t n, size_t room)
@@ -236,7 +238,12 @@ struct value template__case(struct run *r, const struct str *s, enum letter_case
         if (how == CASE_TITLE) begins = !(c.class & (UNICODE_UPPER | UNICODE_LOWER));
         if (how == CASE_WORDS)
             begins = template__space(c.code) || (c.code < 128 && strchr("-({[<", (int)c.code));
-        template__put_code(&b, code, s->mark ? s->mark + i : NULL);
+        const uint8_t *mark = s->mark ? s->mark + i : NULL;
+        if (up && c.code == SHARP_S) { /* the one common letter that becomes two */
+            template__put_code(&b, 'S', mark);
+            code = how == CASE_UPPER || how == CASE_SWAP ? 'S' : 's';
+        }
+        template__put_code(&b, code, mark);
         i += c.bytes;
     }
     return template__built(&b);

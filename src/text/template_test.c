@@ -38,8 +38,7 @@ static bool cased(struct run *r, struct value v, int class)
 
 static bool sequence(struct value v)
 {
-    return v.kind == V_UNDEFINED ? false
-                                 : (v.kind >= V_STRING && v.kind <= V_RANGE && v.kind != V_VIEW);
+    return v.kind == V_UNDEFINED || (v.kind >= V_STRING && v.kind <= V_RANGE && v.kind != V_VIEW);
 }
 
 static bool same_object(struct value v, struct value other)

@@ -15,7 +15,7 @@
 enum { TOKENS_MAX = 1 << 22, TEXT_BYTES_MAX = 1 << 28, TEMPLATE_MAX = 1 << 22 };
 #define ARENA_MAX ((size_t)4 << 30)
 
-enum gguf_token_type { TYPE_UNKNOWN = 2, TYPE_CONTROL, TYPE_USER, TYPE_UNUSED, TYPE_BYTE };
+enum token_type { TYPE_UNKNOWN = 2, TYPE_CONTROL, TYPE_USER, TYPE_UNUSED, TYPE_BYTE };
 
 /* Texts that end an answer wherever they are a token. */
 static const char *const end_texts[] = {

@@ -96,11 +96,13 @@ def build_llama(tree, folder):
 class Table:
     def __init__(self):
         self.passed = self.failed = 0
-        print(f"{'model':10} {'engine':10} {'arithmetic':18} {'positions':>9} {'mean KL':>9} {'worst':>9} {'top-1 %':>8}")
+        print(f"{'model':10} {'engine':10} {'arithmetic':18} {'positions':>9} {'mean KL':>9} "
+              f"{'worst':>9} {'top-1 %':>8}")
 
     def row(self, name, engine, arithmetic, figures):
         kl, worst, top1, n = figures
-        print(f"{name:10} {engine:10} {arithmetic:18} {n:9} {kl:9.2g} {worst:9.2g} {top1:8.2f}", flush=True)
+        print(f"{name:10} {engine:10} {arithmetic:18} {n:9} {kl:9.2g} {worst:9.2g} {top1:8.2f}",
+              flush=True)
 
     def gate(self, ok, text):
         self.passed += ok
@@ -136,10 +138,11 @@ def check(name, path, args, llama, scratch, table):
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    raw = argparse.RawDescriptionHelpFormatter
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     p.add_argument("--build", type=Path, required=True)
     p.add_argument("--windows", type=int, help="only the first N windows")
-    p.add_argument("--cpu", metavar="LEVEL", nargs="+", help="only these; otherwise all of this machine but ref")
+    p.add_argument("--cpu", metavar="LEVEL", nargs="+", help="only these; else all of this machine but ref")
     p.add_argument("--llama", metavar="TREE")
     p.add_argument("models", nargs="+", metavar="NAME=MODEL.gguf")
     args = p.parse_args()

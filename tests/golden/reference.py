@@ -154,7 +154,8 @@ class Model:
         """down(act(gate x) * (up x)) of one expert or of the dense layer."""
         g = self.matmul(x, gate, name + ".ffn_gate")
         if self.family["gelu"]:
-            g = g * self.dtype(0.5) * (1 + np.tanh(self.dtype(np.sqrt(2 / np.pi)) * (g + self.dtype(0.044715) * g**3)))
+            inner = self.dtype(np.sqrt(2 / np.pi)) * (g + self.dtype(0.044715) * g**3)
+            g = g * self.dtype(0.5) * (1 + np.tanh(inner))
         else:
             g = g / (1 + np.exp(-g))
         return self.matmul(g * self.matmul(x, up, name + ".ffn_up"), down, name + ".ffn_down")
