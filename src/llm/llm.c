@@ -126,6 +126,6 @@ void llm_forward(struct llm *m, const struct nn_kv *kv, const struct llm_step *s
                (size_t)d->d * sizeof(float));
     if (!s->n_out) return;
     nn_rms_norm(m->nn, m->s.h, m->s.h, m->out_norm, s->n_out, d->d, d->eps);
-    nn_matmul(m->nn, &(struct nn_mm){s->logits, &m->head, NULL, false}, 1, m->s.h, s->n_out);
+    nn_matmul_fine(m->nn, s->logits, &m->head, m->s.h, s->n_out);
     if (d->final_softcap != 0) nn_softcap(m->nn, s->logits, s->n_out, d->vocab, d->final_softcap);
 }

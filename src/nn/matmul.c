@@ -2,7 +2,9 @@
  * an input. First the workers round the input rows to int8 together, then each takes panels: up to
  * KERN_FEW tokens straight from the packed bytes, more through a tile unpacked once a block and
  * used for all tokens. Bias and residual are put where the product is then added, so no pass of
- * their own. */
+ * their own.
+ * A fine product has each row twice: rounded, and what the rounding left, rounded again. The sum
+ * of the two is as good as 15 bits, and where reading the weights binds, it is free. */
 #include "nn_int.h"
 
 #include <string.h>
@@ -12,7 +14,8 @@ struct job {
     const struct nn_mm *mm;
     int n_mm;
     const float *x;
-    int n;
+    int n;        /* rows of x and of the outputs */
+    int act_rows; /* n, or 2n: the remainders of row t are row n + t */
     int64_t k;
     struct kern_act act;
     long panels, chunk;
@@ -58,18 +61,25 @@ static void panel_tiles(struct job *j, struct nn__worker *w, const struct nn_mm 
             k->gemm_f32(out, ld, w->w, width, j->x + at, (size_t)j->k, j->n, add);
         } else {
             k->unpack_u8(&w->tile, f, p, ng);
-            k->gemm_u8(out, ld, &w->tile, f, ng, &j->act, (int)(at / KERN_K), 0, j->n, add);
+            k->gemm_u8(out, ld, &w->tile, f, ng, &j->act, (int)(at / KERN_K), 0, j->act_rows, add);
         }
         p += kern_block_bytes(f, ng);
         add = true;
     }
 }
 
+static void add_remainders(const struct job *j, float *y /* [act_rows][32] */)
+{
+    for (int i = 0; j->act_rows > j->n && i < j->n * KERN_ROWS; i++)
+        y[i] += y[j->n * KERN_ROWS + i];
+}
+
 static void panel_few(struct job *j, const struct nn_mm *mm, const uint8_t *p, int64_t row,
                       int width)
 {
     float y[KERN_FEW * KERN_ROWS];
-    j->nn->k->gemm_few(y, KERN_ROWS, mm->w->fmt, p, j->k, &j->act, 0, j->n);
+    j->nn->k->gemm_few(y, KERN_ROWS, mm->w->fmt, p, j->k, &j->act, 0, j->act_rows);
+    add_remainders(j, y);
     for (int t = 0; t < j->n; t++) {
         float *out = mm->out + (size_t)t * (size_t)mm->w->rows + row;
         for (int r = 0; r < width; r++)
@@ -84,18 +94,34 @@ static void panel(struct job *j, struct nn__worker *w, const struct nn_mm *mm, i
     const uint8_t *data = m->data + (size_t)p * kern_panel_bytes(m->fmt, m->k);
     int64_t row = p * KERN_ROWS;
     int width = m->rows - row < KERN_ROWS ? (int)(m->rows - row) : KERN_ROWS;
-    if (j->n <= KERN_FEW && j->nn->k->gemm_few && !in_floats(j->nn, m)) {
+    if (j->act_rows <= KERN_FEW && j->nn->k->gemm_few && !in_floats(j->nn, m)) {
         panel_few(j, mm, data, row, width);
         return;
     }
-    bool own = width < KERN_ROWS; /* the last panel computes 32 columns beside the output */
+    bool fine = j->act_rows > j->n && !in_floats(j->nn, m);
+    bool own = fine || width < KERN_ROWS; /* computed beside the output, then copied */
     float *out = own ? w->out : mm->out + row;
     size_t ld = own ? KERN_ROWS : (size_t)m->rows;
     bool add = start_rows(mm, out, ld, row, width, j->n);
     panel_tiles(j, w, mm, data, out, ld, add);
+    if (fine) add_remainders(j, out);
     for (int t = 0; own && t < j->n; t++)
         memcpy(mm->out + (size_t)t * (size_t)m->rows + row, out + (size_t)t * ld,
                (size_t)width * sizeof *out);
+}
+
+/* Row t and, for a fine product, what rounding it leaves. */
+static void round_row(struct job *j, struct nn__worker *w, int t)
+{
+    const float *x = j->x + (size_t)t * (size_t)j->k;
+    j->nn->k->act(&j->act, t, x, j->k);
+    if (j->act_rows == j->n) return;
+    for (int64_t i = 0; i < j->k; i++) {
+        size_t row = (size_t)(i / KERN_K * j->act.m + t), c = (size_t)(i % KERN_K);
+        float scale = j->act.scale[row * KERN_GROUPS + c / KERN_GROUP];
+        w->rest[i] = x[i] - (float)j->act.q[row * KERN_K + c] * scale;
+    }
+    j->nn->k->act(&j->act, j->n + t, w->rest, j->k);
 }
 
 static void work(void *arg, int worker)
@@ -104,7 +130,7 @@ static void work(void *arg, int worker)
     long t, at, end;
     if (j->round) {
         while ((t = atomic_fetch_add_explicit(&j->rounded, 1, memory_order_relaxed)) < j->n)
-            j->nn->k->act(&j->act, (int)t, j->x + (size_t)t * (size_t)j->k, j->k);
+            round_row(j, &j->nn->workers[worker], (int)t);
         if (j->nn->threads > 1) pool_barrier(j->nn->pool);
     }
     while ((at = nn__take(j->nn, j->panels, j->chunk, &end)) >= 0)
@@ -116,18 +142,39 @@ static void work(void *arg, int worker)
         }
 }
 
+static void start(struct job *j)
+{
+    struct nn *nn = j->nn;
+    j->k = j->mm[0].w->k;
+    j->chunk = 1;
+    for (int i = 0; i < j->n_mm; i++) {
+        j->panels += (j->mm[i].w->rows + KERN_ROWS - 1) / KERN_ROWS;
+        if (!in_floats(nn, j->mm[i].w)) j->round = true;
+    }
+    if (j->n <= KERN_FEW) { /* long runs of memory for each worker, an even end */
+        j->chunk = j->panels / (8L * nn->threads);
+        if (j->chunk < 1) j->chunk = 1;
+        if (j->chunk > 16) j->chunk = 16;
+    }
+    if (j->round) kern_act_bind(&j->act, nn->act, j->act_rows, j->k);
+    nn__run(nn, work, j);
+}
+
 void nn_matmul(struct nn *nn, const struct nn_mm *mm, int n_mm, const float *x, int n)
 {
-    struct job j = {.nn = nn, .mm = mm, .n_mm = n_mm, .x = x, .n = n, .k = mm[0].w->k, .chunk = 1};
-    for (int i = 0; i < n_mm; i++) {
-        j.panels += (mm[i].w->rows + KERN_ROWS - 1) / KERN_ROWS;
-        if (!in_floats(nn, mm[i].w)) j.round = true;
+    start(&(struct job){.nn = nn, .mm = mm, .n_mm = n_mm, .x = x, .n = n, .act_rows = n});
+}
+
+void nn_matmul_fine(struct nn *nn, float *out, const struct nn_mat *w, const float *x, int n)
+{
+    for (int t = 0, part; t < n; t += part) {
+        part = n - t < nn->rows / 2 ? n - t : nn->rows / 2;
+        struct nn_mm mm = {.out = out + (size_t)t * (size_t)w->rows, .w = w};
+        start(&(struct job){.nn = nn,
+                            .mm = &mm,
+                            .n_mm = 1,
+                            .x = x + (size_t)t * (size_t)w->k,
+                            .n = part,
+                            .act_rows = 2 * part});
     }
-    if (n <= KERN_FEW) { /* long runs of memory for each worker, an even end */
-        j.chunk = j.panels / (8L * nn->threads);
-        if (j.chunk < 1) j.chunk = 1;
-        if (j.chunk > 16) j.chunk = 16;
-    }
-    if (j.round) kern_act_bind(&j.act, nn->act, n, j.k);
-    nn__run(nn, work, &j);
 }

@@ -45,23 +45,26 @@ void nn_close(struct nn *nn)
 
 int nn_reserve(struct nn *nn, int rows, int64_t k, struct err *e)
 {
-    size_t outs = (size_t)nn->threads * (size_t)rows * KERN_ROWS * sizeof(float);
+    if (rows < 2) rows = 2; /* a fine product has two of each */
+    size_t own = (size_t)rows * KERN_ROWS + (size_t)k;
     free(nn->act);
     free(nn->outs);
     nn->rows = rows;
     nn->act_bytes = nn->exact ? 64 : kern_act_bytes(rows, k);
     nn->act = alloc64(nn->act_bytes);
-    nn->outs = alloc64(outs);
-    if (!nn->act || !nn->outs) return err_nomem(e, nn->act_bytes + outs, "activations");
-    for (int i = 0; i < nn->threads; i++)
-        nn->workers[i].out = nn->outs + (size_t)i * (size_t)rows * KERN_ROWS;
+    nn->outs_bytes = (size_t)nn->threads * own * sizeof(float);
+    nn->outs = alloc64(nn->outs_bytes);
+    if (!nn->act || !nn->outs) return err_nomem(e, nn->act_bytes + nn->outs_bytes, "activations");
+    for (int i = 0; i < nn->threads; i++) {
+        nn->workers[i].out = nn->outs + (size_t)i * own;
+        nn->workers[i].rest = nn->workers[i].out + (size_t)rows * KERN_ROWS;
+    }
     return 0;
 }
 
 size_t nn_scratch_bytes(const struct nn *nn)
 {
-    return nn->act_bytes + (size_t)nn->threads *
-                               (sizeof *nn->workers + (size_t)nn->rows * KERN_ROWS * sizeof(float));
+    return nn->act_bytes + nn->outs_bytes + (size_t)nn->threads * sizeof *nn->workers;
 }
 
 const struct kern *nn_kern(const struct nn *nn)

@@ -12,7 +12,8 @@ struct nn__worker {
     float w[KERN_K * KERN_ROWS]; /* a block in float32 */
     float attn[KERN_D_MAX * KERN_PAGE + KERN_ATTN_ROWS * KERN_PAGE];
     float q[KERN_ATTN_ROWS * KERN_D_MAX], o[KERN_ATTN_ROWS * KERN_D_MAX];
-    float *out; /* [rows][32], for the last panel */
+    float *out;  /* [rows][32], for the last panel and fine products */
+    float *rest; /* [k] what rounding a row left */
 };
 
 struct nn {
@@ -21,9 +22,10 @@ struct nn {
     bool exact;
     int threads, rows;
     size_t act_bytes;
-    void *act;                     /* struct kern_act of the widest input */
-    struct nn__worker *workers;    /* [threads] */
-    float *outs;                   /* [threads][rows][32] */
+    void *act;                  /* struct kern_act of the widest input */
+    struct nn__worker *workers; /* [threads] */
+    float *outs;                /* [threads][rows][32], then [threads][k] */
+    size_t outs_bytes;
     _Alignas(64) atomic_long next; /* unit of work nobody has taken yet */
 };
 
