@@ -466,8 +466,9 @@ struct value template__percent(struct run *r, const struct str *fmt, struct valu
             conversion(&b, &p);
         }
     }
-    bool all = arg.kind == V_TUPLE ? p.next == arg.list->n
-                                   : p.next || p.named || arg.kind == V_DICT || arg.kind == V_LIST;
-    if (!all) template__bad(r, "not all arguments of a format are used");
+    bool all = arg.kind == V_TUPLE ? p.next == arg.list->n : p.next || p.named;
+    bool subscripted = arg.kind == V_DICT || arg.kind == V_LIST || arg.kind == V_RANGE ||
+                       arg.kind == V_UNDEFINED; /* may stand unused */
+    if (!all && !subscripted) template__bad(r, "not all arguments of a format are used");
     return template__built(&b);
 }

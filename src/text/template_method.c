@@ -374,20 +374,22 @@ static struct value zfill(struct run *r, struct value self, const struct args *a
 static struct value list_count(struct run *r, struct value self, const struct args *a)
 {
     int64_t n = 0;
-    template__step(r, self.list->n * (size_t)4);
-    for (uint32_t i = 0; i < self.list->n; i++) n += template__equal(r, self.list->at[i], a->v[0]);
+    const struct list *l = template__items(r, self);
+    template__step(r, l->n * (size_t)4);
+    for (uint32_t i = 0; i < l->n; i++) n += template__equal(r, l->at[i], a->v[0]);
     return v_int(n);
 }
 
 static struct value list_index(struct run *r, struct value self, const struct args *a)
 {
-    int64_t n = self.list->n, from = template__arg_int(r, a->v[1], 0);
+    const struct list *l = template__items(r, self);
+    int64_t n = l->n, from = template__arg_int(r, a->v[1], 0);
     int64_t to = template__arg_int(r, a->v[2], n);
     if (from < 0) from = from < -n ? 0 : from + n;
     if (to < 0) to = to < -n ? 0 : to + n;
-    template__step(r, self.list->n * (size_t)4);
+    template__step(r, l->n * (size_t)4);
     for (int64_t i = from; i < n && i < to; i++)
-        if (template__equal(r, self.list->at[i], a->v[0])) return v_int(i);
+        if (template__equal(r, l->at[i], a->v[0])) return v_int(i);
     template__bad(r, "a value is not in the list");
 }
 
@@ -483,7 +485,7 @@ static const struct native of_list[] = {
     {"sort", NULL, NULL, 0},
     {0},
 };
-static const struct native of_tuple[] = {
+static const struct native of_sequence[] = {
     {"count", list_count, "/value", 1}, {"index", list_index, "/value,start,stop", 1}, {0}};
 static const struct native of_dict[] = {
     {"get", get, "/key,default", 1}, {"items", items, "", 0},   {"keys", keys, "", 0},
@@ -494,12 +496,12 @@ static const struct native of_dict[] = {
 
 const struct native *template__method_named(struct value of, const struct str *name)
 {
-    const struct native *f = of.kind == V_STRING  ? of_str
-                             : of.kind == V_LIST  ? of_list
-                             : of.kind == V_TUPLE ? of_tuple
-                             : of.kind == V_DICT  ? of_dict
-                             : of.kind == V_LOOP  ? template__loop_methods
-                                                  : NULL;
+    const struct native *f = of.kind == V_STRING                        ? of_str
+                             : of.kind == V_LIST                        ? of_list
+                             : of.kind == V_TUPLE || of.kind == V_RANGE ? of_sequence
+                             : of.kind == V_DICT                        ? of_dict
+                             : of.kind == V_LOOP                        ? template__loop_methods
+                                                                        : NULL;
     for (; f && f->name; f++)
         if (template__is(name, f->name)) return f;
     return NULL;

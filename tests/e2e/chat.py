@@ -126,7 +126,11 @@ class Chat:
 
     def bye(self):
         self.type("/bye\n")
-        assert self.status() == 0
+        self.ends_well()
+
+    def ends_well(self):
+        status = self.status()
+        assert status == 0, (status, self.seen)
 
     def __enter__(self):
         return self
@@ -333,7 +337,7 @@ def interrupt(w):
         c.expect(r"/bye or Ctrl-D leaves")
         c.expect(c.PROMPT)
         c.type("\x04")
-        assert c.status() == 0
+        c.ends_well()
 
 
 @test

@@ -132,7 +132,8 @@ def check(name, path, args, llama, scratch, table):
     for level in args.cpu or levels():
         figures = compare(ours + ["--cpu", level], model, hidden)
         table.row(name, "solvent", level, figures)
-        table.gate(figures[0] <= QUANTISED_KL, f"{name}, {level}: mean KL {figures[0]:.4f} > {QUANTISED_KL}")
+        table.gate(figures[0] <= QUANTISED_KL,
+                   f"{name}, {level}: mean KL {figures[0]:.4f} > {QUANTISED_KL}")
         table.gate(figures[2] >= top1 - TOP1_POINTS,
                    f"{name}, {level}: top-1 {figures[2]:.2f} %, llama.cpp's is {top1:.2f} %")
 

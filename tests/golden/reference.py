@@ -200,7 +200,8 @@ class Model:
         if self.experts:
             h = self.mixture(h, name)
         else:
-            h = self.gated(h, *(self.tensor(f"{name}.ffn_{p}.weight") for p in ("gate", "up", "down")), name)
+            parts = [self.tensor(f"{name}.ffn_{part}.weight") for part in ("gate", "up", "down")]
+            h = self.gated(h, *parts, name)
         return x + self.optional_norm(h, name + ".post_ffw_norm")
 
     def hidden(self, sequences):
