@@ -337,8 +337,7 @@ struct value template__binary(struct run *r, enum binary op, struct value a, str
     if (op == OP_ADD && sequence(a) && a.kind == b.kind) return join(r, a, b);
     if (op == OP_MUL && sequence(a) && yi) return repeat(r, a, y);
     if (op == OP_MUL && sequence(b) && xi) return repeat(r, b, x);
-    if (op == OP_MOD && a.kind == V_STRING)
-        return template__percent(r, a.s, b);
+    if (op == OP_MOD && a.kind == V_STRING) return template__percent(r, a.s, b);
     no_operation(r, names[op], a, b);
 }
 
