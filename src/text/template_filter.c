@@ -260,7 +260,7 @@ static struct value round_filter(struct run *r, struct value self, const struct 
     }
     double power = pow(10, (double)digits), f = template__double(self) * power;
     if (isnan(f) || isinf(f) || power == 0) template__bad(r, "round of a number too large");
-    return v_float((ceils ? ceil(f) : floor(f)) / power);
+    return v_float(((ceils ? ceil(f) : floor(f)) + 0.0) / power); /* Python's integers know no -0 */
 }
 
 /* ---- the rest ---- */

@@ -23,11 +23,9 @@ static uint64_t probe_read(const void *p, size_t n)
 {
     const char *c = p;
     __m512i acc[4] = {0};
-    for (size_t i = 0; i + 256 <= n; i += 256) UNROLL for (int j = 0; j < 4; j++)
-        {
-            _mm_prefetch(c + i + 64 * j + 2048, _MM_HINT_T0);
-            acc[j] = _mm512_xor_si512(acc[j], _mm512_load_si512(c + i + 64 * j));
-        }
+    for (size_t i = 0; i + 256 <= n; i += 256)
+        UNROLL for (int j = 0; j < 4; j++) acc[j] =
+            _mm512_xor_si512(acc[j], _mm512_load_si512(c + i + 64 * j));
     acc[0] = _mm512_xor_si512(_mm512_xor_si512(acc[0], acc[1]), _mm512_xor_si512(acc[2], acc[3]));
     return (uint64_t)_mm512_reduce_add_epi64(acc[0]);
 }

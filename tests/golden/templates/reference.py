@@ -1,6 +1,7 @@
 """Jinja as Hugging Face transformers sets it up for chat templates: the original that `solvent
 template` is compared with."""
 import datetime
+import functools
 import json
 import subprocess
 
@@ -43,10 +44,15 @@ def environment():
 ENVIRONMENT = environment()
 
 
+@functools.lru_cache(4)
+def compiled(source):
+    return ENVIRONMENT.from_string(source)
+
+
 def jinja(source, variables):
     """(text, None) or (None, what went wrong)"""
     try:
-        return ENVIRONMENT.from_string(source).render(**variables), None
+        return compiled(source).render(**variables), None
     except Exception as e:
         return None, f'{type(e).__name__}: {e}'
 
