@@ -92,7 +92,7 @@ static int comparison(struct parser *p)
                {'>', CMP_GT},
                {'>' | '=' << 8, CMP_GE}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if (template__skip_op(p, all[i].op)) return all[i].compare;
+        if (template__skip_op(p, all[i].op)) return (int)all[i].compare;
     if (template__skip_name(p, "in")) return CMP_IN;
     if (template__at_name(p, "not") && p->at[1].type == T_NAME &&
         template__is(p->at[1].v.s, "in")) {

@@ -1,4 +1,7 @@
-"""Conversations that every template is rendered with."""
+"""Conversations that every template is rendered with: those here, and those of cases.json, which
+are written out because their exact bytes and number forms matter."""
+import json
+import pathlib
 
 CALCULATE = {'type': 'function', 'function': {
     'name': 'calculate', 'description': 'Works out an expression.',
@@ -101,3 +104,4 @@ CASES = {
     'long': {'messages': [m for i in range(40) for m in (user(f'Question {i}? ' * 5), assistant(f'Answer {i}.\n' * 7))]
              + [user('Last')]},
 }
+CASES |= json.loads((pathlib.Path(__file__).parent / 'cases.json').read_text(encoding='utf-8'))

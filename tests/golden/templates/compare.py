@@ -30,10 +30,11 @@ JINJA_BUG = 'Tried to resolve a name to a reference'
 def agree(binary, name, source, path, variables, reply):
     """None if both do the same (or it cannot be told), else a description of what differs."""
     flags = () if reply else ('--no-generation-prompt',)
-    want, error = reference.jinja(source, {'add_generation_prompt': reply, **variables})
-    got, refusal = reference.solvent(binary, path, variables, *flags)
-    if want == got:
-        return None
+    for _ in range(2 if 'strftime_now' in source else 1):  # midnight may pass between the two
+        want, error = reference.jinja(source, {'add_generation_prompt': reply, **variables})
+        got, refusal = reference.solvent(binary, path, variables, *flags)
+        if want == got:
+            return None
     if want and any(a in want for a in ADDRESSES) or JINJA_BUG in (error or ''):
         return None
     if got is None and any(r in refusal for r in REFUSED):
