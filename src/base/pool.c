@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -86,14 +87,18 @@ int pool_open(struct pool **out, int n_threads, struct err *e)
     *p = (struct pool){.n = n_threads};
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->wake, NULL);
-    for (int i = 1; i < n_threads; i++) {
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    for (int i = 1; i < n_threads && p->started == i - 1; i++) {
         p->workers[i] = (struct worker){.pool = p, .index = i};
-        if (pthread_create(&p->workers[i].thread, NULL, work, &p->workers[i])) {
-            pool_close(p);
-            return err_set(e, ERR_IO, "the system refuses worker thread %d of %d", i + 1,
-                           n_threads);
-        }
-        p->started++;
+        p->started += !pthread_create(&p->workers[i].thread, NULL, work, &p->workers[i]);
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (p->started < n_threads - 1) {
+        int refused = p->started + 2;
+        pool_close(p);
+        return err_set(e, ERR_IO, "the system refuses worker thread %d of %d", refused, n_threads);
     }
     *out = p;
     return 0;

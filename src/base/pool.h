@@ -7,6 +7,7 @@
  *
  * Inside fn, pool_barrier(p) waits for all workers. Workers spin for some 20 us between runs (a
  * decoding step has hundreds), then sleep. pool_run is called by one thread at a time.
+ * Workers take no signals: those meant for the process reach the threads that expect them.
  */
 #ifndef POOL_H
 #define POOL_H

@@ -183,7 +183,9 @@ static const char *read_line(struct repl *r, const char *shown, size_t *n)
     interrupted = 0;
     const char *line;
     do {
-        el_set(r->el, EL_PREP_TERM, 1); /* before the prompt invites keys */
+        /* Both before the prompt invites keys; libedit forgets the second with each line. */
+        el_set(r->el, EL_PREP_TERM, 1);
+        el_set(r->el, EL_SETTY, "-d", "intr=", NULL);
         line = el_gets(r->el, &got);
     } while (!line && got < 0 && errno == EINTR && !interrupted); /* some other signal */
     if (!line) {
@@ -303,7 +305,6 @@ static int open_editor(struct repl *r, struct err *e)
     el_set(r->el, EL_PROMPT, prompt);
     el_set(r->el, EL_EDITOR, "emacs");
     el_set(r->el, EL_SIGNAL, 1);
-    el_set(r->el, EL_SETTY, "-d", "intr=", NULL);
     el_set(r->el, EL_ADDFN, "give-up", "Give up this line", give_up);
     el_set(r->el, EL_BIND, "^C", "give-up", NULL);
     el_set(r->el, EL_BIND, "^R", "em-inc-search-prev", NULL);
