@@ -40,32 +40,29 @@ static void bind_layer(const struct llm__dims *d, struct llm__load *l, struct la
     llm__vec(l, &w->ffn_post, d->d, "blk.%d.post_ffw_norm.weight", i);
 }
 
-static int open(struct llm *m, struct llm__load *l, struct err *e)
+static void open(struct llm *m, struct llm__load *l)
 {
     struct llm__dims *d = &m->dims;
     bool three = is_gemma3(m);
+    if (!three && !d->window) d->window = 4096; /* Gemma 3 may have none */
     struct layer *layers = llm__alloc(l, (size_t)d->layers, sizeof *layers);
-    int period = (int)llm__u32(l, "attention.sliding_window_pattern", three ? 6 : 2);
-    if (period < 1) return err_set(e, ERR_FORMAT, "sliding_window_pattern is %d", period);
     /* The 27B models divide by the width a head would have, not by its own. */
     bool by_width = d->layers == (three ? 62 : 46);
     float scale = 1 / sqrtf((float)(by_width ? d->d / d->heads : d->d_head));
     for (int i = 0; i < d->layers && llm__load_ok(l); i++) {
         bind_layer(d, l, &layers[i], i);
-        layers[i].sliding = (i + 1) % period != 0;
+        layers[i].sliding = llm__sliding(l, i, three ? 6 : 2);
         layers[i].scale = scale;
         layers[i].softcap = three ? 0 : llm__f32(l, "attn_logit_softcapping", 50);
     }
-    if (!d->window) d->window = three ? 512 : 4096;
     d->embed_scale = sqrtf((float)d->d);
-    d->final_softcap = three ? 0 : llm__f32(l, "final_logit_softcapping", 30);
+    d->final_softcap = llm__f32(l, "final_logit_softcapping", three ? 0 : 30);
     llm__rope(l, &m->rope[0], KERN_ROPE_HALVES, three ? 1000000 : 10000, true);
     if (three) {
         float base = llm__f32(l, "rope.freq_base_swa", 10000);
         llm__rope(l, &m->rope[1], KERN_ROPE_HALVES, base, false);
     }
     m->layers = layers;
-    return 0;
 }
 
 static void layer(const struct llm *m, int l, const struct llm__pass *p)

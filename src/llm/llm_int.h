@@ -39,7 +39,7 @@ struct llm__load;
 
 struct llm__family {
     const char *archs[6];
-    int (*open)(struct llm *m, struct llm__load *l, struct err *e);
+    void (*open)(struct llm *m, struct llm__load *l); /* a failure is the loader's to tell */
     void (*layer)(const struct llm *m, int l, const struct llm__pass *p);
 };
 
@@ -83,6 +83,9 @@ bool llm__load_ok(const struct llm__load *l);
 /* Metadata "ARCH.key", or the value given where it is absent. */
 uint32_t llm__u32(const struct llm__load *l, const char *key, uint32_t absent);
 float llm__f32(const struct llm__load *l, const char *key, float absent);
+/* Whether a layer attends through the window only: all but each period-th, unless the file has its
+ * own pattern (a period, 0 for all layers, or a flag a layer). */
+bool llm__sliding(const struct llm__load *l, int layer, int period);
 /* Frequencies with the file's scaling (linear, YaRN, Llama 3 factors), or plain ones of a local
  * base. */
 void llm__rope(struct llm__load *l, struct nn_rope *r, enum kern_rope kind, float base,

@@ -176,6 +176,18 @@ float llm__f32(const struct llm__load *l, const char *key, float absent)
     return gguf_f32(l->m->g, full, &v) && isfinite(v) ? v : absent;
 }
 
+bool llm__sliding(const struct llm__load *l, int layer, int period)
+{
+    char full[128];
+    snprintf(full, sizeof full, "%s.attention.sliding_window_pattern", l->arch);
+    const struct gguf_kv *kv = gguf_find(l->m->g, full);
+    if (!l->m->dims.window) return false;
+    if (kv && kv->type == GGUF_ARR && kv->item != GGUF_STR)
+        return (uint64_t)layer < kv->count && gguf_item_i64(kv, (uint64_t)layer);
+    uint32_t n = llm__u32(l, "attention.sliding_window_pattern", (uint32_t)period);
+    return !n || (uint32_t)layer % n != n - 1;
+}
+
 /* YaRN (Peng et al. 2023): low frequencies are interpolated, high ones kept, with a ramp between.
  */
 static void yarn(struct llm__load *l, struct nn_rope *r, double *freq, float base, float factor)
@@ -340,7 +352,7 @@ int llm__load_model(struct llm *m, llm_progress *progress, void *arg, struct err
                        arch.n > 40 ? 40 : (int)arch.n, arch.p);
     int rc = read_dims(&l);
     if (!rc) rc = bind_ends(&l);
-    if (!rc) rc = m->family->open(m, &l, e);
+    if (!rc) m->family->open(m, &l);
     if (!rc && l.failed) rc = e->code;
     if (!rc) rc = pack(&l, progress, arg);
     free(l.bound);

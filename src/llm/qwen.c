@@ -12,12 +12,11 @@ struct layer {
     struct nn_mat gate, up, down;
 };
 
-static int open(struct llm *m, struct llm__load *l, struct err *e)
+static void open(struct llm *m, struct llm__load *l)
 {
     const struct llm__dims *d = &m->dims;
     int q = d->heads * d->d_head, kv = d->kv_heads * d->d_head;
     struct layer *layers = llm__alloc(l, (size_t)d->layers, sizeof *layers);
-    (void)e;
     for (int i = 0; i < d->layers && llm__load_ok(l); i++) {
         struct layer *w = &layers[i];
         llm__vec(l, &w->att_norm, d->d, "blk.%d.attn_norm.weight", i);
@@ -37,7 +36,6 @@ static int open(struct llm *m, struct llm__load *l, struct err *e)
     }
     llm__rope(l, &m->rope[0], KERN_ROPE_HALVES, 10000, true);
     m->layers = layers;
-    return 0;
 }
 
 static void layer(const struct llm *m, int l, const struct llm__pass *p)

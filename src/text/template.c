@@ -74,11 +74,6 @@ int template_open(struct template **out, const char *source, size_t n, struct er
         free(t);
         return err_nomem(e, sizeof *t, "a template");
     }
-    t->utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
-    if (!t->utf8) {
-        template_close(t);
-        return err_set(e, ERR_UNSUPPORTED, "the system lacks the locale C.UTF-8");
-    }
     struct run r = {.arena = ARENA_INIT(TEMPLATE_MEMORY_MAX), .e = e, .line = 1, .t = t};
     int code = guarded(&r, parse, &(struct job){.t = t, .source = source, .n = n});
     t->arena = r.arena;
@@ -94,7 +89,6 @@ void template_close(struct template *t)
     if (!t) return;
     arena_free(&t->arena);
     map_free(&t->symbols);
-    if (t->utf8) freelocale(t->utf8);
     free(t);
 }
 

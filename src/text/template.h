@@ -12,6 +12,7 @@
  * imports, recursive loops, integers beyond 64 bits; letters that become several in another case.
  *
  * Source and JSON are hostile. Both are UTF-8; every budget below ends in ERR_LIMIT with its name.
+ * 256 KiB of stack are enough, two seconds and half a gigabyte the worst it can cost.
  * Read-only after open: any thread may render.
  */
 #ifndef TEMPLATE_H
@@ -32,6 +33,7 @@ enum template_limit {
     TEMPLATE_STEPS_MAX = 20000000, /* nodes evaluated, and bytes handled / 64 */
     TEMPLATE_DEPTH_MAX = 500,      /* nesting of source, calls and values */
     TEMPLATE_JSON_DEPTH_MAX = 100,
+    TEMPLATE_JSON_CONTAINERS_MAX = 1 << 18, /* arrays and objects */
 };
 
 struct template_input {

@@ -11,6 +11,14 @@ struct frame *template__frame(struct run *r, struct frame *up)
     return f;
 }
 
+/* An empty scope: the one used before, when nothing still sees it. */
+static struct frame *scope(struct run *r, struct frame *used, struct frame *up)
+{
+    if (!used || used->kept) return template__frame(r, up);
+    used->n = 0;
+    return used;
+}
+
 void template__assign(struct run *r, struct frame *f, uint32_t sym, struct value v)
 {
     if (!f->up) { /* the root has a place for every name */
@@ -79,9 +87,9 @@ static struct value advance(struct run *r, struct loop *l)
     while (l->at < l->items->n) {
         struct value v = l->items->at[l->at++];
         if (!l->filtered) return v;
-        struct frame *f = template__frame(r, l->up);
-        template__unpack(r, f, l->node->k[0], v);
-        if (template__truth(template__eval(r, f, l->node->k[2]))) return v;
+        l->inner = scope(r, l->inner, l->up);
+        template__unpack(r, l->inner, l->node->k[0], v);
+        if (template__truth(template__eval(r, l->inner, l->node->k[2]))) return v;
     }
     return (struct value){.kind = V_MISSING};
 }
@@ -156,6 +164,7 @@ static void for_loop(struct run *r, struct frame *f, const struct node *n)
     l->up = f;
     l->filtered = n->k[2] != NULL;
     l->length = l->filtered ? UINT32_MAX : l->items->n;
+    struct frame *body = NULL;
     bool whole = false; /* an iteration reached the end of the body */
     struct value loop = {.kind = V_LOOP, .loop = l};
     for (uint32_t i = 0;; i++) {
@@ -165,7 +174,7 @@ static void for_loop(struct run *r, struct frame *f, const struct node *n)
         l->prev = l->item;
         l->item = v;
         l->index0 = i;
-        struct frame *body = template__frame(r, f);
+        body = scope(r, body, f);
         template__assign(r, body, n->sym, loop);
         template__unpack(r, body, n->k[0], v);
         enum flow flow = template__exec(r, body, n->k[3]);
@@ -197,6 +206,7 @@ static struct value closure(struct run *r, struct frame *f, const struct node *n
 {
     struct macro *m = template__alloc(r, 1, sizeof *m);
     *m = (struct macro){n, f};
+    for (; f; f = f->up) f->kept = true;
     return (struct value){.kind = V_MACRO, .macro = m};
 }
 

@@ -125,15 +125,20 @@ static void put_magnitude(struct builder *b, const struct spec *f, struct value 
     uint64_t u = i < 0 ? 0 - (uint64_t)i : (uint64_t)i;
     double d = fabs(template__double(v));
     int precision = f->precision < 0 ? 6 : f->precision;
+    int digits = f->precision < 1 ? 1 : f->precision; /* of an integer: the least there are */
     char type = f->type;
     if (whole && strchr("diub", type ? type : 'd')) {
         if (type == 'b')
             put_bits(b, u);
         else
-            template__printf(b, "%ju", (uintmax_t)u);
+            template__printf(b, "%.*ju", digits, (uintmax_t)u);
     } else if (whole && strchr("xXo", type)) {
         if (f->alternate) template__put_cstr(b, type == 'o' ? "0o" : type == 'x' ? "0x" : "0X");
-        template__printf(b, type == 'x' ? "%jx" : type == 'X' ? "%jX" : "%jo", (uintmax_t)u);
+        template__printf(b,
+                         type == 'x'   ? "%.*jx"
+                         : type == 'X' ? "%.*jX"
+                                       : "%.*jo",
+                         digits, (uintmax_t)u);
     } else if (type == 0 && f->precision < 0) {
         template__put_float(b, d);
     } else if (strchr("fF%", type) && type) {
@@ -197,22 +202,20 @@ static struct spec read_spec(struct run *r, const struct str *s)
 {
     struct spec f = {.fill = ' ', .precision = -1};
     uint32_t at = 0;
-    if (s->n) {
-        struct unicode_char c = unicode_at(s->p, s->n);
-        if (one_of(s, c.bytes, "<>=^")) {
-            f.fill = c.code;
-            at = c.bytes;
-        }
+    struct unicode_char first = {0};
+    if (s->n) first = unicode_at(s->p, s->n);
+    bool filled = s->n && one_of(s, first.bytes, "<>=^");
+    if (filled) {
+        f.fill = first.code;
+        at = first.bytes;
     }
     if (one_of(s, at, "<>=^")) f.align = s->p[at++];
     if (one_of(s, at, "+- ")) f.sign = s->p[at++];
     if (one_of(s, at, "#")) f.alternate = (at++, true);
     if (one_of(s, at, "0")) {
         at++;
-        if (!f.align) {
-            f.align = '=';
-            f.fill = '0';
-        }
+        if (!filled) f.fill = '0';
+        if (!f.align) f.align = '=';
     }
     f.width = small(r, s, &at);
     if (one_of(s, at, ",")) f.comma = (at++, true);
@@ -233,10 +236,11 @@ static void put_field(struct builder *b, struct value v, const struct str *text)
         return;
     }
     struct spec f = read_spec(b->r, text);
-    if (v.kind == V_BOOL && f.type == 0) v = template__cstr(b->r, v.b ? "True" : "False");
     if (template__number(v)) {
         if (v.kind != V_FLOAT && f.precision >= 0 && !strchr("eEfFgG%", f.type ? f.type : 'd'))
             template__bad(b->r, "an integer has no precision");
+        if (f.comma && f.type && !strchr("deEfFgG%", f.type))
+            template__bad(b->r, "no commas go with '%c'", f.type);
         put_number(b, &f, v);
     } else if (v.kind == V_STRING) {
         if ((f.type && f.type != 's') || f.sign || f.comma || f.align == '=')
@@ -403,8 +407,8 @@ static void put_conversion(struct builder *b, struct percent *p, struct spec *f,
     if (strchr("fFeEgG", f->type)) {
         v = v_float(template__double(v));
     } else if (v.kind == V_FLOAT) {
-        if (strchr("xXo", f->type) || !(fabs(v.f) < 0x1p63))
-            template__bad(r, "%%%c wants an integer", f->type);
+        if (strchr("xXo", f->type)) template__bad(r, "%%%c wants an integer", f->type);
+        if (!(fabs(v.f) < 0x1p63)) template__fail(r, ERR_UNSUPPORTED, "an integer beyond 64 bits");
         v = v_int((int64_t)v.f);
     }
     put_number(b, f, v);

@@ -16,7 +16,6 @@
 #include "err.h"
 #include "map.h"
 #include "template.h"
-#include <locale.h>
 #include <setjmp.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -137,6 +136,7 @@ struct loop {
     const struct node *node;       /* the for statement, for its target and filter */
     bool filtered;                 /* items are still to pass the filter */
     struct frame *up;              /* where it stands */
+    struct frame *inner;           /* that the filter was asked in */
     uint32_t length;               /* UINT32_MAX: not known yet */
     const struct list *changed;    /* the arguments of the last loop.changed() */
 };
@@ -403,7 +403,6 @@ struct template
     struct map symbols; /* name -> sym, an index into names */
     struct str *names;
     uint32_t n_names, room_names;
-    locale_t utf8;
 };
 
 /* ---- template_lex.c ---- */
@@ -465,6 +464,7 @@ struct frame { /* variables of one scope; the names it lacks are looked up in `u
     struct frame *up;
     struct var *vars;
     uint32_t n, room;
+    bool kept; /* a macro or a call block sees it */
 };
 struct frame *template__frame(struct run *r, struct frame *up);
 void template__assign(struct run *r, struct frame *f, uint32_t sym, struct value v);

@@ -54,10 +54,10 @@ static struct value read_value(struct reader *in, json_t *j)
     return json_is_object(j) ? read_object(in, j) : read_array(in, j);
 }
 
-/* The deepest nesting of brackets outside strings, known before anything recurses. */
-static int depth_of(const char *json, size_t n)
+/* What brackets outside strings cost is bounded before the library allocates for the first. */
+static void check_shape(struct run *r, const char *json, size_t n)
 {
-    int depth = 0, deepest = 0;
+    int depth = 0, containers = 0;
     bool quoted = false;
     for (size_t i = 0; i < n; i++) {
         char c = json[i];
@@ -65,21 +65,26 @@ static int depth_of(const char *json, size_t n)
             i++;
         else if (c == '"')
             quoted = !quoted;
-        else if (!quoted && (c == '[' || c == '{'))
-            deepest = ++depth > deepest ? depth : deepest;
         else if (!quoted && (c == ']' || c == '}'))
             depth--;
+        if (quoted || (c != '[' && c != '{')) continue;
+        if (++depth > TEMPLATE_JSON_DEPTH_MAX)
+            template__fail(r, ERR_LIMIT, "the input is nested deeper than its budget of %d",
+                           TEMPLATE_JSON_DEPTH_MAX);
+        if (++containers > TEMPLATE_JSON_CONTAINERS_MAX)
+            template__fail(r, ERR_LIMIT, "the input's budget of %d arrays and objects is used up",
+                           TEMPLATE_JSON_CONTAINERS_MAX);
     }
-    return deepest;
 }
 
 struct value template__from_json(struct run *r, const char *json, size_t n, bool foreign)
 {
-    if (depth_of(json, n) > TEMPLATE_JSON_DEPTH_MAX)
-        template__fail(r, ERR_LIMIT, "the input is nested deeper than its budget of %d",
-                       TEMPLATE_JSON_DEPTH_MAX);
+    check_shape(r, json, n);
     json_error_t error;
     r->json = json_loadb(json, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+    bool no_memory = json_error_code(&error) == json_error_out_of_memory || !error.text[0];
+    if (!r->json && no_memory)
+        template__fail(r, ERR_MEMORY, "out of memory (for %zu bytes of JSON)", n);
     if (!r->json)
         template__bad(r, "the input is not JSON: %s (line %d, column %d)", error.text, error.line,
                       error.column);

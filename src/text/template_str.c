@@ -9,7 +9,9 @@
 
 #include "unicode.h"
 
+#include <locale.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <wctype.h>
 
@@ -223,10 +225,23 @@ struct value template__replace(struct run *r, const struct str *s, const struct 
     return template__built(&b);
 }
 
+/* The C library's maps of letters: one locale for the process, opened by the first who asks. */
+static locale_t letters(struct run *r)
+{
+    static _Atomic(locale_t) shared;
+    locale_t l = atomic_load(&shared), none = NULL;
+    if (l) return l;
+    l = newlocale(LC_CTYPE_MASK, "C.UTF-8", NULL);
+    if (!l) template__fail(r, ERR_UNSUPPORTED, "the system lacks the locale C.UTF-8");
+    if (atomic_compare_exchange_strong(&shared, &none, l)) return l;
+    freelocale(l);
+    return none;
+}
+
 struct value template__case(struct run *r, const struct str *s, enum letter_case how)
 {
     struct builder b = template__builder(r);
-    locale_t utf8 = r->t->utf8;
+    locale_t utf8 = letters(r);
     bool begins = true; /* a word, or the string */
     for (size_t i = 0; i < s->n;) {
         struct unicode_char c = at(s, i);

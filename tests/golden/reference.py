@@ -86,8 +86,10 @@ class Model:
         return self.norm(x, name) if self.has(name + ".weight") else x
 
     def slides(self, layer):
-        period = self.family["period"]
-        return self.window > 0 and period > 0 and (period == 1 or layer % period != period - 1)
+        pattern = self.meta("attention.sliding_window_pattern", self.family["period"])
+        if isinstance(pattern, list):
+            return self.window > 0 and pattern[layer]
+        return self.window > 0 and pattern > 0 and (pattern == 1 or layer % pattern != pattern - 1)
 
     def rope_constants(self, layer):
         """Frequencies of the rotary pairs in float64, and the factor on cosine and sine."""

@@ -189,7 +189,7 @@ class Maker:
             w.add_key_length(s["d_head"])
             w.add_value_length(s["d_head"])
         for key, value in s["meta"].items():
-            add = {int: w.add_uint32, float: w.add_float32, str: w.add_string}[type(value)]
+            add = {int: w.add_uint32, float: w.add_float32, str: w.add_string, list: w.add_array}[type(value)]
             add(f"{arch}.{key}", value)
         self.tokenizer(w)
         if tokens is not None:
@@ -242,6 +242,11 @@ MODELS = [
     spec("gemma3_q5_0", "gemma3", {"all": "Q5_0", "token_embd": "Q8_0", "attn_v": "Q8_0"}, d=64, heads=2,
          layers=7, ff=96, attention__sliding_window=8, rope__freq_base=1000000.0,
          rope__scaling__type="linear", rope__scaling__factor=8.0),
+    spec("gemma3_pattern", "gemma3", {"all": "Q4_0", "token_embd": "Q8_0"}, d=64, heads=2, layers=3, ff=96,
+         attention__sliding_window=8, attention__sliding_window_pattern=[False, True, True],
+         rope__freq_base=1000000.0),
+    spec("gemma3_dense", "gemma3", {"all": "Q4_1", "token_embd": "Q8_0"}, d=64, heads=2, layers=2, ff=96,
+         final_logit_softcapping=5.0, rope__freq_base=1000000.0),
     spec("qwen2_mxfp4", "qwen2", {"all": "MXFP4", "token_embd": "Q8_0"}),
     spec("llama_q2_k", "llama", k_types("Q2_K"), **SMALL_K),
     spec("qwen3_q3_k", "qwen3", k_types("Q3_K"), **SMALL_K),

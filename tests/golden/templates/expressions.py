@@ -154,8 +154,8 @@ class Maker:
             f'{{% set ns.c = ns.c + 1 %}}{{% set ns.e = {e()} %}}{{% endfor %}}{{{{ ns.c }}}}{{{{ ns.e }}}}',
             f'{{% macro mac(p, q={e()}) %}}<{{{{ p }}}}|{{{{ q }}}}>{{% endmacro %}}'
             f'{{{{ mac({self.pick("1", "1, 2", "q=3", "1, q=2", "1, 2, 3", "", "r=1", "*l", "**d")}) }}}}',
-            f'{{% macro mac() %}}{{{{ varargs }}}}{{{{ kwargs }}}}{{{{ a }}}}{{% endmacro %}}'
-            f'{{% set a = {e()} %}}{{{{ mac({self.pick("1", "1, k=2", "k=3", "", "*l", "*sl, k=1, **ed")}) }}}}',
+            f'{{% macro mac() %}}{{{{ varargs }}}}{{{{ kwargs }}}}{{{{ o }}}}{{% endmacro %}}'
+            f'{{% set o = {e()} %}}{{{{ mac({self.pick("1", "1, k=2", "k=3", "", "*l", "*sl, k=1, **ed")}) }}}}',
             f'{{% macro mac(p) %}}[{{{{ caller({self.pick("", "p", "1, 2")}) }}}}]{{% endmacro %}}'
             f'{{% call{self.pick("", "(c)", "(c, d=4)")} mac({e()}) %}}{{{{ c }}}}{{{{ d }}}}{{% endcall %}}',
             f'{{% filter {self.filter(e)} %}}x {{{{ {e()} }}}}\n y{{% endfilter %}}',
@@ -171,7 +171,51 @@ class Maker:
             f'{{{{ f({self.pick("3", "0", self.atom())}) }}}}',
         ])
 
+    def number(self):
+        return self.pick('0', '1', '-1', '7', '42', '255', '-300', '1234567', '1e15', '1e16', '123456789.125', '0.1',
+                         '1e-5', '0.0001', '-2.5', '2.675', '1e22', '3.0', '1e300', '-0.0', 'true', '100000000000',
+                         '9007199254740993', '5e-324', '0.5', '1.5')
+
+    def formatted(self):
+        """Numbers and widths in text, both of Python's ways; tabs, signs, fills, escapes."""
+        spec = (self.pick('', '', '<', '>', '^', '=', '*<', '.^', '0>') + self.pick('', '', '+', '-', ' ')
+                + self.pick('', '', '0') + self.pick('', '', '1', '5', '12') + self.pick('', '', ',')
+                + self.pick('', '', '.0', '.2', '.5') + self.pick('', '', 'd', 'f', 'e', 'g', 's', 'x', 'o', 'b', '%'))
+        percent = ('%' + self.pick('', '', '-', '0', '+', ' ', '-0') + self.pick('', '', '1', '6', '10')
+                   + self.pick('', '', '.0', '.1', '.3', '.') + self.pick(*'dsrfegxXociuG'))
+        value = self.pick(self.number(), self.number(), "'text'", "'é'", 'none', 'l')
+        return self.r.choice([
+            "{{ '[{:%s}]'.format(%s) }}" % (spec, value), "{{ '[{0:%s}|{0}]'.format(%s) }}" % (spec, value),
+            "{{ '[%s]' %% %s }}" % (percent, value), "{{ '%s|%s' | format(%s, %s) }}"
+            % (percent, percent, value, self.number()), '{{ %s }}' % value,
+            '{{ %s | tojson }}' % value, '{{ %s | round(%s) }}' % (self.number(), self.pick('0', '1', '2', '-1', '-2')),
+            '{{ %s %s %s }}' % (self.number(), self.pick('+', '-', '*', '/', '//', '%', '<', '=='), self.number()),
+            "{{ '%%(k)%s %%(j)s' %% {'k': %s, 'j': 1} }}" % (percent[1:], value),
+            "{{ %s | int }} {{ %s | float }} {{ '%s' | int(5) }} {{ '%s' | float(1.5) }}"
+            % (self.number(), self.number(), self.pick(' 12 ', '1_000', '0x1f', '-3.9', '1e3', 'x', '', '+7', '1__0'),
+               self.pick(' 12.5 ', 'nan', '-inf', '1_0.5', '.5', '5.', 'e5', '1e', '0x1p3', 'infinity')),
+            "{{ '%s' }}" % self.pick(r'\n\t\\\'', r'\x41\u00e9\U0001F600', r'\101\7\q\a', r'a\
+b', '"', r'\x80\xff')
+            + "{{ ['%s'] | string }}" % self.pick(r'\x00\x1f\x7f', r'\u200b\u2028\xa0', r'\'"', '\\"', 'é世\U0001F600'),
+        ])
+
+    def spaces(self):
+        """White space around tags of every kind."""
+        sign = lambda: self.pick('', '', '-', '+')
+        gap = lambda: self.pick('', ' ', '\n', ' \n', '\n ', '\n\n', '  \t', '\r\n', 'x', ' x ', '\nx\n', '\u00a0', '\u2003\n')
+        tag = lambda: self.r.choice([
+            f'{{%{sign()} set v = 1 {sign()}%}}', f'{{{{{self.pick("", "-")} a {self.pick("", "-")}}}}}',
+            f'{{#{sign()} c {sign()}#}}', f'{{%{sign()} if a {sign()}%}}{gap()}{{%{sign()} endif {sign()}%}}',
+            f'{{%{sign()} raw {self.pick("", "-")}%}}{gap()}{{{{{gap()}{{%{sign()} endraw {sign()}%}}',
+            f'{{%{sign()} for i in l {sign()}%}}{gap()}{{{{ i }}}}{gap()}{{%{sign()} endfor {sign()}%}}'])
+        return gap() + ''.join(tag() + gap() for _ in range(self.pick(1, 2, 3)))
+
     def template(self):
+        r = self.r.random()
+        if r < .12:
+            return self.formatted()
+        if r < .2:
+            return self.spaces()
         r = self.r.random()
         if r < .7:
             return '{{ %s }}' % self.expr(self.pick(1, 1, 2, 2, 3))
