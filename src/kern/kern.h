@@ -108,7 +108,7 @@ struct kern {
                     int ng, const struct kern_act *a, int kb, int t0, int n, bool add);
     /* The same straight from the packed block, for n <= KERN_FEW tokens; may be NULL. */
     void (*gemm_few)(float *out, size_t ld, const struct kern_fmt *f, const uint8_t *panel,
-                     int64_t k, const struct kern_act *a, int t0, int n);
+                     int64_t k, const struct kern_act *a, int t0, int n, bool add);
 
     void (*unpack_f32)(float *w /* [32 ng][32] */, const struct kern_fmt *f, const uint8_t *block,
                        int ng);

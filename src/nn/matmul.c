@@ -78,14 +78,12 @@ static void panel_few(struct job *j, const struct nn_mm *mm, const uint8_t *p, i
                       int width)
 {
     float y[KERN_FEW * KERN_ROWS];
-    j->nn->k->gemm_few(y, KERN_ROWS, mm->w->fmt, p, j->k, &j->act, 0, j->act_rows);
+    bool add = start_rows(mm, y, KERN_ROWS, row, width, j->n);
+    j->nn->k->gemm_few(y, KERN_ROWS, mm->w->fmt, p, j->k, &j->act, 0, j->act_rows, add);
     add_remainders(j, y);
-    for (int t = 0; t < j->n; t++) {
-        float *out = mm->out + (size_t)t * (size_t)mm->w->rows + row;
-        for (int r = 0; r < width; r++)
-            out[r] =
-                y[t * KERN_ROWS + r] + (mm->add ? out[r] : 0) + (mm->bias ? mm->bias[row + r] : 0);
-    }
+    for (int t = 0; t < j->n; t++)
+        memcpy(mm->out + (size_t)t * (size_t)mm->w->rows + row, y + t * KERN_ROWS,
+               (size_t)width * sizeof *y);
 }
 
 static void panel(struct job *j, struct nn__worker *w, const struct nn_mm *mm, int64_t p)

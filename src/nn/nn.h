@@ -6,8 +6,8 @@
  *     nn_close(nn);
  *
  * One thread calls; results are complete on return. Operations cannot fail and allocate nothing. A
- * result does not depend on the number of threads or on how rows are grouped into calls beyond the
- * rounding of float32 sums. `exact` computes products in float32 from the dequantised weights,
+ * row's result is the same to the bit whatever the number of threads and the rows beside it in a
+ * call. `exact` computes products in float32 from the dequantised weights,
  * otherwise activations are rounded to int8 (a scale for 32 values) before quantised weights.
  */
 #ifndef NN_H

@@ -246,7 +246,10 @@ static void test_gemm(struct nn *nn, uint32_t type, int64_t cols, int n)
         p += kern_block_bytes(m.fmt, ng);
     }
     bool few = k->gemm_few && n <= KERN_FEW;
-    if (few) k->gemm_few(y[2], KERN_ROWS, m.fmt, m.data, cols, &a, 1, n);
+    if (few) k->gemm_few(y[2], KERN_ROWS, m.fmt, m.data, cols, &a, 1, n, false);
+    if (few)
+        result(!memcmp(y[1], y[2], out_n * sizeof **y), "%s k=%ld n=%d: few is not gemm",
+               quant_name(type), (long)cols, n);
     for (int i = 1; i < (few ? 3 : 2); i++) {
         double worst = 0;
         for (size_t j = 0; j < out_n; j++)

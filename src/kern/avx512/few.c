@@ -57,10 +57,11 @@ ALWAYS void block(const int T, const int bits, const int group, const bool level
 
 ALWAYS void panel(const int T, const int bits, const int group, const bool levels, float *out,
                   size_t ld, const struct kern_fmt *f, const uint8_t *p, int64_t k,
-                  const struct kern_act *a, int t0)
+                  const struct kern_act *a, int t0, bool add)
 {
     __m512 acc[6][2];
-    UNROLL for (int t = 0; t < T; t++) acc[t][0] = acc[t][1] = _mm512_setzero_ps();
+    UNROLL for (int t = 0; t < T; t++) UNROLL for (int h = 0; h < 2; h++) acc[t][h] =
+        add ? _mm512_loadu_ps(out + (size_t)t * ld + 16 * h) : _mm512_setzero_ps();
     for (int64_t at = 0; at < k; at += KERN_K) {
         size_t row = (size_t)(at / KERN_K) * (size_t)a->m + (size_t)t0;
         int ng = k - at >= KERN_K ? KERN_GROUPS : (int)((k - at + KERN_GROUP - 1) / KERN_GROUP);
@@ -75,22 +76,22 @@ ALWAYS void panel(const int T, const int bits, const int group, const bool level
 
 #define FEW(T)                                                                             \
     static void few_##T(float *out, size_t ld, const struct kern_fmt *f, const uint8_t *p, \
-                        int64_t k, const struct kern_act *a, int t0)                       \
+                        int64_t k, const struct kern_act *a, int t0, bool add)             \
     {                                                                                      \
         if (f->levels)                                                                     \
-            panel(T, 4, 32, true, out, ld, f, p, k, a, t0);                                \
+            panel(T, 4, 32, true, out, ld, f, p, k, a, t0, add);                           \
         else if (f->bits == 2)                                                             \
-            panel(T, 2, 16, false, out, ld, f, p, k, a, t0);                               \
+            panel(T, 2, 16, false, out, ld, f, p, k, a, t0, add);                          \
         else if (f->bits == 3)                                                             \
-            panel(T, 3, 16, false, out, ld, f, p, k, a, t0);                               \
+            panel(T, 3, 16, false, out, ld, f, p, k, a, t0, add);                          \
         else if (f->bits == 4)                                                             \
-            panel(T, 4, 32, false, out, ld, f, p, k, a, t0);                               \
+            panel(T, 4, 32, false, out, ld, f, p, k, a, t0, add);                          \
         else if (f->bits == 5)                                                             \
-            panel(T, 5, 32, false, out, ld, f, p, k, a, t0);                               \
+            panel(T, 5, 32, false, out, ld, f, p, k, a, t0, add);                          \
         else if (f->bits == 6)                                                             \
-            panel(T, 6, 16, false, out, ld, f, p, k, a, t0);                               \
+            panel(T, 6, 16, false, out, ld, f, p, k, a, t0, add);                          \
         else                                                                               \
-            panel(T, 8, 32, false, out, ld, f, p, k, a, t0);                               \
+            panel(T, 8, 32, false, out, ld, f, p, k, a, t0, add);                          \
     }
 FEW(1)
 FEW(2)
@@ -100,12 +101,12 @@ FEW(5)
 FEW(6)
 
 static void gemm_few(float *out, size_t ld, const struct kern_fmt *f, const uint8_t *p, int64_t k,
-                     const struct kern_act *a, int t0, int n)
+                     const struct kern_act *a, int t0, int n, bool add)
 {
     static void (*const by_tokens[])(float *, size_t, const struct kern_fmt *, const uint8_t *,
-                                     int64_t, const struct kern_act *,
-                                     int) = {few_1, few_2, few_3, few_4, few_5, few_6};
-    by_tokens[n - 1](out, ld, f, p, k, a, t0);
+                                     int64_t, const struct kern_act *, int,
+                                     bool) = {few_1, few_2, few_3, few_4, few_5, few_6};
+    by_tokens[n - 1](out, ld, f, p, k, a, t0, add);
 }
 
 void kern__avx512_few(struct kern *k)
