@@ -136,17 +136,6 @@ void engine_info(const struct engine *en, struct engine_info *info)
                                  .bytes_per_token = m->bytes_per_token};
 }
 
-int engine_peaks(struct engine *en, double *int8_macs_per_s, double *read_bytes_per_s,
-                 struct err *e)
-{
-    struct nn_peaks p;
-    int rc = nn_probe(en->nn, &p, e);
-    if (rc) return rc;
-    *int8_macs_per_s = p.int8_macs_per_s;
-    *read_bytes_per_s = p.read_bytes_per_s;
-    return 0;
-}
-
 const struct tok *engine_tok(const struct engine *en)
 {
     return en->tok;

@@ -52,10 +52,6 @@ struct engine_info {
     size_t bytes_per_token; /* weight bytes that decoding one token reads, the head's among them */
 };
 void engine_info(const struct engine *en, struct engine_info *info);
-/* Probes, with this engine's threads and kernels, what the machine does at best. Takes some 200 ms.
- */
-ERR_DOOR int engine_peaks(struct engine *en, double *int8_macs_per_s, double *read_bytes_per_s,
-                          struct err *e);
 const struct tok *engine_tok(const struct engine *en); /* borrowed, lives as long as the engine */
 int engine_vocab(const struct engine *en);
 

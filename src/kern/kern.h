@@ -127,9 +127,12 @@ struct kern {
     void (*softcap)(float *x, int n, float cap);
     void (*to_f16)(uint16_t *out, const float *x, int n);
 
-    /* Probes of what the machine can do: multiply-accumulates of int8 in registers (returns how
-     * many it did in so many rounds), and reading n bytes (a multiple of 256). */
+    /* Probes of what the machine can do: multiply-accumulates in registers (returns how many it
+     * did in so many rounds; bf16 is NULL where there are none), and reading n bytes (a multiple of
+     * 256). */
     int64_t (*probe_int8)(int64_t rounds);
+    int64_t (*probe_bf16)(int64_t rounds);
+    int64_t (*probe_f32)(int64_t rounds);
     uint64_t (*probe_read)(const void *p, size_t n);
 };
 

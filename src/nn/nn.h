@@ -109,7 +109,8 @@ void nn_attention(struct nn *nn, float *out, const float *q, const struct nn_att
 
 /* What the machine does at best with these threads and kernels, probed in some 200 ms. */
 struct nn_peaks {
-    double int8_macs_per_s, read_bytes_per_s;
+    double int8_macs_per_s, f32_macs_per_s, read_bytes_per_s;
+    double bf16_macs_per_s; /* 0: these kernels have none */
 };
 ERR_DOOR int nn_probe(struct nn *nn, struct nn_peaks *p, struct err *e);
 

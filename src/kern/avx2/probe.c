@@ -1,8 +1,8 @@
 /* Peaks: what vpmaddubsw can do with the additions nobody can avoid (8 folded in 16 bits, then one
- * vpmaddwd and one vpaddd), four sums at a time; and 256 bytes read a turn. */
+ * vpmaddwd and one vpaddd), four sums at a time; 12 chains of FMA; and 256 bytes read a turn. */
 #include "simd2_int.h"
 
-enum { SUMS = 4, FOLD = 8 };
+enum { SUMS = 4, FOLD = 8, CHAINS = 12 };
 
 static int64_t probe_int8(int64_t rounds)
 {
@@ -25,6 +25,23 @@ static int64_t probe_int8(int64_t rounds)
     return rounds * SUMS * FOLD * 32;
 }
 
+static int64_t probe_f32(int64_t rounds)
+{
+    __m256 acc[CHAINS], w = _mm256_set1_ps(0.5f), x = w;
+    UNROLL for (int i = 0; i < CHAINS; i++) acc[i] = _mm256_set1_ps((float)i);
+    for (int64_t r = 0; r < rounds; r++) {
+        UNROLL for (int i = 0; i < CHAINS; i++)
+        {
+            acc[i] = _mm256_fmadd_ps(w, x, acc[i]);
+            __asm__("" : "+x"(acc[i]));
+        }
+    }
+    UNROLL for (int i = 1; i < CHAINS; i++) acc[0] = _mm256_add_ps(acc[0], acc[i]);
+    volatile float sink = _mm256_cvtss_f32(acc[0]);
+    (void)sink;
+    return rounds * CHAINS * 8;
+}
+
 static uint64_t probe_read(const void *p, size_t n)
 {
     const char *c = p;
@@ -43,5 +60,6 @@ static uint64_t probe_read(const void *p, size_t n)
 void kern__avx2_probe(struct kern *k)
 {
     k->probe_int8 = probe_int8;
+    k->probe_f32 = probe_f32;
     k->probe_read = probe_read;
 }

@@ -17,6 +17,19 @@ static int64_t probe_int8(int64_t rounds)
     return rounds * LANES;
 }
 
+static int64_t probe_f32(int64_t rounds)
+{
+    static volatile float seed = 0.5f;
+    float acc[LANES] = {0}, w[LANES];
+    for (int i = 0; i < LANES; i++) w[i] = seed + (float)i;
+    for (int64_t r = 0; r < rounds; r++) {
+        float x = (float)(r & 1);
+        for (int i = 0; i < LANES; i++) acc[i] += w[i] * x;
+    }
+    for (int i = 0; i < LANES; i++) seed = acc[i];
+    return rounds * LANES;
+}
+
 static uint64_t probe_read(const void *p, size_t n)
 {
     const uint64_t *v = p;
@@ -29,5 +42,6 @@ static uint64_t probe_read(const void *p, size_t n)
 void kern__ref_probe(struct kern *k)
 {
     k->probe_int8 = probe_int8;
+    k->probe_f32 = probe_f32;
     k->probe_read = probe_read;
 }
