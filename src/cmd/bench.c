@@ -191,6 +191,7 @@ static int run(struct bench *b, const char *path, struct err *e)
     progress_init(&bar, "loading", 0, PROGRESS_BYTES);
     struct engine_opts o = {.threads = (int)b->threads,
                             .cpu = b->cpu,
+                            .packs = cmd_packs(),
                             .ctx = depth + most,
                             .max_seqs = largest(&b->users),
                             .progress = cmd_load_progress,

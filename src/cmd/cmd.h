@@ -51,6 +51,9 @@ int cmd_fail(const struct err *e);
 ERR_DOOR int cmd_read(const char *path, struct buf *out, struct err *e);
 /* engine_opts.progress for a struct progress. */
 void cmd_load_progress(void *bar, int64_t done, int64_t total);
+/* For engine_opts.packs: $SOLVENT_PACKS, else a folder of the user's cache; NULL where that is empty or
+ * there is none. Static memory. */
+const char *cmd_packs(void);
 /* A catalogue name or a path -> a path of a file that exists. */
 ERR_DOOR int cmd_model_path(const char *model, char *path, unsigned room, struct err *e);
 

@@ -3,7 +3,9 @@
 #include "buf.h"
 #include "catalogue.h"
 #include "cmd.h"
+#include "packfile.h"
 #include "store.h"
+#include "userdir.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -71,4 +73,12 @@ int cmd_model_path(const char *model, char *path, unsigned room, struct err *e)
     }
     catalogue_free(&c);
     return rc;
+}
+
+const char *cmd_packs(void)
+{
+    static char dir[PACKFILE_DIR_MAX];
+    const char *given = getenv("SOLVENT_PACKS");
+    if (given) return *given ? given : NULL;
+    return userdir_find(dir, sizeof dir, USERDIR_CACHE, "packs") ? dir : NULL;
 }

@@ -183,6 +183,7 @@ static int open_engine(struct perplexity *p, struct engine **out, const char *pa
     struct engine_opts o = {.threads = (int)p->threads,
                             .ctx = (int)p->ctx,
                             .cpu = p->cpu,
+                            .packs = cmd_packs(),
                             .exact = exact,
                             .progress = cmd_load_progress,
                             .progress_arg = &bar};

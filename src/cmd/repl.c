@@ -9,6 +9,7 @@
 #include "repl.h"
 
 #include "cmd.h"
+#include "userdir.h"
 #include <errno.h>
 #include <histedit.h>
 #include <langinfo.h>
@@ -16,7 +17,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { HISTORY_LINES = 1000 };
@@ -263,24 +263,14 @@ static void loop(struct repl *r)
     buf_free(&text);
 }
 
-/* "FOLDER/solvent/history", the folders made; "" when that does not work. */
+/* The file of the history, its folder made; "" when that does not work. */
 static void find_history(char *path, size_t room)
 {
-    const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
-    bool given = state && state[0] == '/';
-    int n = given ? snprintf(path, room, "%s/solvent/history", state)
-                  : snprintf(path, room, "%s/.local/state/solvent/history", home ? home : "");
-    if (n < 0 || (size_t)n >= room || path[0] != '/' || (!given && !home)) {
+    char dir[4096];
+    path[0] = 0;
+    if (userdir_find(dir, sizeof dir, USERDIR_STATE, "") && !userdir_make(dir, 0700) &&
+        !userdir_find(path, room, USERDIR_STATE, "history"))
         path[0] = 0;
-        return;
-    }
-    for (char *p = path + 1; (p = strchr(p, '/')); p++) {
-        *p = 0;
-        int failed = mkdir(path, 0700) && errno != EEXIST;
-        *p = '/';
-        if (failed) path[0] = 0;
-        if (failed) return;
-    }
 }
 
 /* What the terminal sends is read as UTF-8, whatever the locale says about messages. */

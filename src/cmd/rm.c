@@ -1,6 +1,7 @@
 /* `solvent rm`: removes a model, or what an interrupted pull left of it. */
 #include "catalogue.h"
 #include "cmd.h"
+#include "packfile.h"
 #include "progress.h"
 #include "store.h"
 
@@ -17,6 +18,7 @@ static int remove_one(const char *arg, struct err *e)
     const char *name = m ? m->name : arg;
     int rc = source_name_ok(name) ? store_remove(&s, name, &freed, e)
                                   : err_set(e, ERR_USAGE, "'%.100s' is no name of a model", name);
+    if (!rc && cmd_packs()) packfile_sweep(cmd_packs());
     if (!rc) printf("removed %s: %s freed\n", name, progress_bytes(freed, a));
     catalogue_free(&c);
     return rc;

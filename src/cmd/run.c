@@ -96,6 +96,7 @@ static int work(struct run *r, const char *path, struct err *e)
     struct session_opts o = {.engine = {.threads = (int)r->threads,
                                         .ctx = (int)r->ctx,
                                         .cpu = r->cpu,
+                                        .packs = cmd_packs(),
                                         .exact = r->exact},
                              .sample = r->sample,
                              .template_source = r->template_path ? source.data : NULL,

@@ -86,7 +86,8 @@ int engine_open(struct engine **out, const char *path, const struct engine_opts 
     if (!rc) rc = gguf_open(&en->g, path, e);
     if (!rc) rc = tok_open(&en->tok, en->g, e);
     if (!rc) rc = nn_open(&en->nn, o->threads ? o->threads : cpu_count(), o->cpu, o->exact, e);
-    if (!rc) rc = llm_open(&en->llm, en->g, en->nn, en->chunk, o->progress, o->progress_arg, e);
+    struct llm_opts m = {en->chunk, o->packs, path, o->progress, o->progress_arg};
+    if (!rc) rc = llm_open(&en->llm, en->g, en->nn, &m, e);
     if (!rc) {
         llm_info(en->llm, &en->info);
         rc = open_kv(en, o, e);

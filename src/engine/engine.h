@@ -26,11 +26,12 @@ enum engine_stage { ENGINE_LOAD, ENGINE_PREFILL };
 struct engine_opts {
     int threads; /* 0: the cores in the affinity mask and the cgroup's share */
     int ctx; /* tokens a sequence may hold; 0: 8192, or less where the model was trained on less */
-    int max_seqs;    /* 0: 1 */
-    int kv_tokens;   /* tokens of KV cache for all sequences together; 0: ctx * max_seqs */
-    int chunk;       /* most tokens of one forward pass; longer slices are cut; 0: 512 */
-    const char *cpu; /* "ref", "avx2", "avx512"; NULL: the best this machine has */
-    bool exact;      /* float32 activations and KV: the reference for accuracy, slow */
+    int max_seqs;      /* 0: 1 */
+    int kv_tokens;     /* tokens of KV cache for all sequences together; 0: ctx * max_seqs */
+    int chunk;         /* most tokens of one forward pass; longer slices are cut; 0: 512 */
+    const char *packs; /* folder that keeps packed weights between runs, or NULL */
+    const char *cpu;   /* "ref", "avx2", "avx512"; NULL: the best this machine has */
+    bool exact;        /* float32 activations and KV: the reference for accuracy, slow */
     void (*progress)(void *arg, int64_t done, int64_t total); /* of load, may be NULL */
     void *progress_arg;
 };

@@ -12,6 +12,7 @@
  */
 #include "gguf.h"
 
+#include "checksum.h"
 #include "map.h"
 
 #include <float.h>
@@ -19,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum {
     KEYS_MAX = 1 << 16,
@@ -38,7 +40,8 @@ struct part {
     struct mapfile file;
     struct gguf_kv *kv;
     size_t n_kv;
-    struct map keys; /* name -> index in kv */
+    size_t head_bytes; /* before the tensors' data */
+    struct map keys;   /* name -> index in kv */
 };
 
 struct gguf {
@@ -369,6 +372,7 @@ static int read_part(struct gguf *g, size_t i, const char *path, struct err *e)
     if (read_header(&c, &g->version, n, e) || read_kvs(part, &c, n[1], e) ||
         read_tensors(g, part, &c, n[0], e))
         return err_prefix(e, "%.100s", base_name(path));
+    part->head_bytes = (size_t)(c.p - part->file.data);
     return 0;
 }
 
@@ -459,6 +463,21 @@ size_t gguf_file_bytes(const struct gguf *g)
 {
     size_t sum = 0;
     for (size_t i = 0; i < g->n_parts; i++) sum += g->parts[i].file.size;
+    return sum;
+}
+
+uint64_t gguf_identity(const struct gguf *g)
+{
+    uint64_t sum = g->version;
+    for (size_t i = 0; i < g->n_parts; i++) {
+        const struct part *p = &g->parts[i];
+        struct stat st;
+        if (fstat(p->file.fd, &st)) st = (struct stat){0};
+        int64_t about[] = {(int64_t)st.st_ino,         (int64_t)st.st_size,
+                           (int64_t)st.st_mtim.tv_sec, (int64_t)st.st_mtim.tv_nsec,
+                           (int64_t)st.st_ctim.tv_sec, (int64_t)st.st_ctim.tv_nsec};
+        sum = checksum(p->file.data, p->head_bytes, checksum(about, sizeof about, sum));
+    }
     return sum;
 }
 

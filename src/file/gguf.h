@@ -70,6 +70,9 @@ void gguf_close(struct gguf *g);
 
 uint32_t gguf_version(const struct gguf *g);
 size_t gguf_file_bytes(const struct gguf *g); /* all parts */
+/* A number that changes when the files do: of their metadata and lists of tensors, and of inodes, sizes
+ * and times of change. No tensor is read. */
+uint64_t gguf_identity(const struct gguf *g);
 size_t gguf_part_count(const struct gguf *g);
 size_t gguf_kv_count(const struct gguf *g);
 const struct gguf_kv *gguf_kv_at(const struct gguf *g, size_t i);

@@ -4,14 +4,13 @@
 #include "catalogue.h"
 
 #include "hub_int.h"
+#include "userdir.h"
 
 #include <errno.h>
 #include <jansson.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { MEM_MAX = 16 << 20, TEXT_MAX = 300 };
 
@@ -174,13 +173,8 @@ int catalogue_parse(struct catalogue *c, const char *json, size_t n, const char 
 
 static int parse_user(struct catalogue *c, struct err *e)
 {
-    const char *base = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
     char path[4096];
-    int n = base && base[0] == '/'
-                ? snprintf(path, sizeof path, "%s/solvent/catalogue.json", base)
-                : snprintf(path, sizeof path, "%s/.config/solvent/catalogue.json",
-                           home && home[0] == '/' ? home : "");
-    if (n < 0 || (size_t)n >= sizeof path) return 0;
+    if (!userdir_find(path, sizeof path, USERDIR_CONFIG, "catalogue.json")) return 0;
     FILE *f = fopen(path, "re");
     if (!f && (errno == ENOENT || errno == ENOTDIR)) return 0;
     if (!f) return err_set(e, ERR_IO, "cannot read %s: %s", path, strerror(errno));

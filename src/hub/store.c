@@ -7,11 +7,11 @@
  * source_name_ok and asserted here. */
 #include "store.h"
 
+#include "userdir.h"
 #include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,37 +22,15 @@
 
 enum { ITEMS_MAX = 100000 };
 
-static int make_folders(char *dir, struct err *e)
-{
-    for (char *p = dir + 1;; p++) {
-        if (*p != '/' && *p != 0) continue;
-        char was = *p;
-        *p = 0;
-        struct stat st;
-        int rc = stat(dir, &st) == 0 || mkdir(dir, 0755) == 0 || errno == EEXIST
-                     ? 0
-                     : err_set(e, ERR_IO, "cannot create %s: %s", dir, strerror(errno));
-        *p = was;
-        if (rc || !was) return rc;
-    }
-}
-
 int store_open(struct store *s, bool make, struct err *e)
 {
-    const char *base = getenv("XDG_DATA_HOME"), *below = "";
-    if (!base || base[0] != '/') {
-        const struct passwd *pw = NULL;
-        base = getenv("HOME");
-        if (!base || base[0] != '/') base = (pw = getpwuid(getuid())) ? pw->pw_dir : NULL;
-        if (!base)
-            return err_set(e, ERR_IO, "no home folder: set XDG_DATA_HOME to an absolute path");
-        below = "/.local/share";
-    }
-    int n = snprintf(s->dir, sizeof s->dir, "%s%s/solvent/models", base, below);
-    if (n < 0 || (size_t)n >= sizeof s->dir)
-        return err_set(e, ERR_LIMIT, "the path of the data folder is too long (%d bytes)", n);
+    if (!userdir_find(s->dir, sizeof s->dir, USERDIR_DATA, "models"))
+        return err_set(
+            e, ERR_IO,
+            "no data folder: set XDG_DATA_HOME to an absolute path that is not too long");
     if (!make) return 0;
-    if (make_folders(s->dir, e)) return e->code;
+    int failed = userdir_make(s->dir, 0755);
+    if (failed) return err_set(e, ERR_IO, "cannot create %s: %s", s->dir, strerror(failed));
     if (access(s->dir, W_OK | X_OK))
         return err_set(e, ERR_IO, "cannot write into %s: %s", s->dir, strerror(errno));
     return 0;

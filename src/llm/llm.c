@@ -5,7 +5,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 enum { ARENA_BYTES = 1 << 30 };
 
@@ -41,16 +40,17 @@ static size_t set_out(const struct llm *m, struct llm__scratch *s, float *base)
     return at + (moe ? rows * (size_t)(d->experts_used + 1) : 0);
 }
 
-int llm_open(struct llm **out, const struct gguf *g, struct nn *nn, int max_rows,
-             llm_progress *progress, void *arg, struct err *e)
+int llm_open(struct llm **out, const struct gguf *g, struct nn *nn, const struct llm_opts *o,
+             struct err *e)
 {
     struct llm *m = calloc(1, sizeof *m);
     if (!m) return err_nomem(e, sizeof *m, "a model");
     m->g = g;
     m->nn = nn;
-    m->max_rows = max_rows;
+    m->max_rows = o->max_rows;
     m->arena = ARENA_INIT(ARENA_BYTES);
-    int rc = llm__load_model(m, progress, arg, e);
+    m->packed.fd = -1;
+    int rc = llm__load_model(m, o, e);
     if (!rc) {
         m->scratch_bytes = (set_out(m, &m->s, NULL) * sizeof(float) + 63) / 64 * 64;
         m->scratch = aligned_alloc(64, m->scratch_bytes);
@@ -61,7 +61,7 @@ int llm_open(struct llm **out, const struct gguf *g, struct nn *nn, int max_rows
         int64_t k = m->dims.heads * m->dims.d_head;
         if (m->dims.ff > k) k = m->dims.ff;
         if (m->dims.d > k) k = m->dims.d;
-        rc = nn_reserve(nn, max_rows, k, e);
+        rc = nn_reserve(nn, o->max_rows, k, e);
     }
     if (rc)
         llm_close(m);
@@ -73,7 +73,7 @@ int llm_open(struct llm **out, const struct gguf *g, struct nn *nn, int max_rows
 void llm_close(struct llm *m)
 {
     if (!m) return;
-    if (m->packed) munmap(m->packed, m->packed_bytes);
+    packfile_close(&m->packed);
     free(m->scratch);
     arena_free(&m->arena);
     free(m);
@@ -96,7 +96,7 @@ void llm_info(const struct llm *m, struct llm_info *info)
                               .vocab = d->vocab,
                               .ctx_train = d->ctx,
                               .params = m->params,
-                              .weight_bytes = m->packed_bytes,
+                              .weight_bytes = m->packed.bytes,
                               .scratch_bytes = m->scratch_bytes + nn_scratch_bytes(m->nn),
                               .macs_per_token = m->macs - m->head.rows * m->head.k,
                               .macs_head = m->head.rows * m->head.k,

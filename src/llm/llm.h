@@ -1,7 +1,7 @@
 /* A language model: weights bound from a GGUF file and one forward pass over a step of rows.
  *
  *     struct llm *m;
- *     if (llm_open(&m, g, nn, max_rows, NULL, NULL, &e)) ...   g must outlive m
+ *     if (llm_open(&m, g, nn, &opts, &e)) ...   g must outlive m
  *     llm_forward(m, &kv, &step);
  *     llm_close(m);
  *
@@ -20,17 +20,23 @@ struct llm_info {
     const char *arch;
     int layers, d_model, heads, kv_heads, d_head, vocab, ctx_train;
     int64_t params;
-    size_t weight_bytes; /* packed, in memory */
+    size_t weight_bytes; /* packed, in memory or mapped */
     size_t scratch_bytes;
     int64_t macs_per_token; /* of the matrices one token passes in the layers */
     int64_t macs_head;      /* of the head */
     size_t bytes_per_token; /* packed bytes of all of those */
 };
 
-typedef void llm_progress(void *arg, int64_t done, int64_t total); /* bytes packed */
+struct llm_opts {
+    int max_rows;      /* of a step */
+    const char *packs; /* folder that keeps packed weights between runs (packfile.h), or NULL */
+    const char *path;  /* of the model, for packs */
+    void (*progress)(void *arg, int64_t done, int64_t total); /* bytes packed; may be NULL */
+    void *progress_arg;
+};
 
-ERR_DOOR int llm_open(struct llm **out, const struct gguf *g, struct nn *nn, int max_rows,
-                      llm_progress *progress, void *arg, struct err *e);
+ERR_DOOR int llm_open(struct llm **out, const struct gguf *g, struct nn *nn,
+                      const struct llm_opts *o, struct err *e);
 void llm_close(struct llm *m);
 void llm_info(const struct llm *m, struct llm_info *info);
 

@@ -6,6 +6,7 @@
 
 #include "arena.h"
 #include "llm.h"
+#include "packfile.h"
 
 struct llm__dims {
     int layers, d, heads, kv_heads, d_head, ff, vocab, ctx;
@@ -55,9 +56,9 @@ struct llm {
     const float *out_norm;  /* [d] */
     struct nn_rope rope[2]; /* d_rot 0: not used */
     struct llm__scratch s;
-    uint8_t *packed; /* mapped memory of all matrices */
+    struct packfile packed; /* all matrices */
     void *scratch;
-    size_t packed_bytes, scratch_bytes;
+    size_t scratch_bytes;
     int64_t macs, params;
     size_t token_bytes;
     int max_rows;
@@ -92,7 +93,7 @@ void llm__rope(struct llm__load *l, struct nn_rope *r, enum kern_rope kind, floa
                bool scaled);
 
 /* The file's first part: dimensions; packs at the end. */
-int llm__load_model(struct llm *m, llm_progress *progress, void *arg, struct err *e);
+int llm__load_model(struct llm *m, const struct llm_opts *o, struct err *e);
 
 /* x += experts(h), for the rows of the pass. */
 struct llm__moe {

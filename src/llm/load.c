@@ -1,15 +1,16 @@
 /* From file to bound, packed weights. Binding checks every tensor's shape against the dimensions
- * and notes where it comes from; then one region of memory takes all matrices and they are packed
- * one after another on all threads. Small weights become float32. Foreign numbers are bounded here,
+ * and notes where it comes from; then one region of memory takes all matrices: an earlier run's, when
+ * its sum is right, else they are packed one after another on all threads. Small weights become float32. Foreign numbers are bounded here,
  * once. */
 #include "llm_int.h"
+
+#include "checksum.h"
 
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 enum { MATS_MAX = 1 << 18, NAME_MAX_BYTES = 96 };
 
@@ -306,36 +307,59 @@ static int bind_ends(struct llm__load *l)
     return l->failed ? l->e->code : 0;
 }
 
-static int pack(struct llm__load *l, llm_progress *progress, void *arg)
+/* What of which file is packed, in which order and layout. */
+static uint64_t pack_id(const struct llm__load *l)
+{
+    uint64_t sum = checksum(NULL, 0, gguf_identity(l->m->g) + NN_PACK_VERSION);
+    for (size_t i = 0; i < l->n_bound; i++) {
+        const struct bound *b = &l->bound[i];
+        int64_t about[] = {(int64_t)b->offset, b->mat->rows, b->mat->k, b->mat->type};
+        sum = checksum(b->tensor->name.p, b->tensor->name.n, sum);
+        sum = checksum(about, sizeof about, sum);
+    }
+    return sum;
+}
+
+/* The region of all matrices, filled by an earlier run or to be filled by us. */
+static int find_packed(struct llm__load *l, const struct llm_opts *o, struct err *e)
+{
+    struct packfile *p = &l->m->packed;
+    size_t total = 0;
+    for (size_t i = 0; i < l->n_bound; i++) total += nn_mat_bytes(l->bound[i].mat);
+    int rc =
+        packfile_open(p, o->packs, o->packs ? pack_id(l) : 0, o->path ? o->path : "", total, e);
+    if (!rc && p->found && nn_checksum(l->m->nn, p->data, total) != p->sum)
+        rc = packfile_renew(p, e);
+    return rc;
+}
+
+static int pack(struct llm__load *l, const struct llm_opts *o, struct err *e)
 {
     struct llm *m = l->m;
-    size_t total = 0, at = 0;
-    for (size_t i = 0; i < l->n_bound; i++) total += nn_mat_bytes(l->bound[i].mat);
-    m->packed = mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (m->packed == MAP_FAILED) {
-        m->packed = NULL;
-        return err_nomem(l->e, total, "the model's weights");
-    }
-    m->packed_bytes = total;
-    madvise(m->packed, total, MADV_HUGEPAGE);
+    int rc = find_packed(l, o, e);
+    if (rc) return rc;
+    size_t at = 0, total = m->packed.bytes;
     for (size_t i = 0; i < l->n_bound; i++) {
         struct bound *b = &l->bound[i];
         size_t bytes = nn_mat_bytes(b->mat);
-        b->mat->data = m->packed + at;
-        nn_mat_pack(m->nn, b->mat, b->tensor->data + b->offset);
-        gguf_forget(m->g, b->tensor);
+        b->mat->data = m->packed.data + at;
         at += bytes;
-        if (progress) progress(arg, (int64_t)at, (int64_t)total);
+        if (!m->packed.found) {
+            nn_mat_pack(m->nn, b->mat, b->tensor->data + b->offset);
+            gguf_forget(m->g, b->tensor);
+            if (o->progress) o->progress(o->progress_arg, (int64_t)at, (int64_t)total);
+        }
         int64_t size = b->mat->rows * b->mat->k;
         m->params += size;
         double share = b->expert ? (double)m->dims.experts_used / m->dims.experts : 1;
         m->macs += (int64_t)((double)size * share);
         m->token_bytes += (size_t)((double)bytes * share);
     }
+    if (!m->packed.found) packfile_keep(&m->packed, nn_checksum(m->nn, m->packed.data, total));
     return 0;
 }
 
-int llm__load_model(struct llm *m, llm_progress *progress, void *arg, struct err *e)
+int llm__load_model(struct llm *m, const struct llm_opts *o, struct err *e)
 {
     static const struct llm__family *const families[] = {&llm__llama, &llm__qwen, &llm__gemma};
     struct llm__load l = {.m = m, .e = e};
@@ -354,7 +378,7 @@ int llm__load_model(struct llm *m, llm_progress *progress, void *arg, struct err
     if (!rc) rc = bind_ends(&l);
     if (!rc) m->family->open(m, &l);
     if (!rc && l.failed) rc = e->code;
-    if (!rc) rc = pack(&l, progress, arg);
+    if (!rc) rc = pack(&l, o, e);
     free(l.bound);
     return rc;
 }

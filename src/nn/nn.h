@@ -37,11 +37,16 @@ struct nn_mat {
     uint32_t type; /* enum quant_type it came from */
     uint8_t *data; /* aligned to 64; nn_mat_bytes */
 };
+enum {
+    NN_PACK_VERSION = 1
+}; /* of the layout; changes when packs of older programs are of no use */
 /* False when a matrix of this type cannot have rows of k values. */
 bool nn_mat_shape(struct nn_mat *m, uint32_t type, int64_t rows, int64_t k);
 size_t nn_mat_bytes(const struct nn_mat *m);
 /* Packs [rows][k] in the file's format `type` into m->data, on all threads. Lossless. */
 void nn_mat_pack(struct nn *nn, struct nn_mat *m, const uint8_t *src);
+/* A sum over bytes (checksum.h) by all threads. */
+uint64_t nn_checksum(struct nn *nn, const void *p, size_t n);
 
 /* out[n][w->rows] = x[n][w->k] . w^T (+ bias) (+ out as it was, with add). */
 struct nn_mm {

@@ -4,6 +4,8 @@
  * lane. Two steps, so that a new format is one short reader. Layouts of the formats: ggml's
  * ggml-common.h, see file/quant.h. */
 #include "nn_int.h"
+
+#include "checksum.h"
 #include "quant.h"
 
 #include <string.h>
@@ -317,6 +319,33 @@ static void work(void *arg, int worker)
     (void)worker;
     while ((at = nn__take(j->nn, panels, 4, &end)) >= 0)
         for (; at < end; at++) pack_panel(j, at);
+}
+
+enum { PIECE = 1 << 21 };
+
+struct sum_job {
+    struct nn *nn;
+    const uint8_t *p;
+    size_t n;
+    atomic_ullong sum; /* of the pieces' sums, each with its number in it */
+};
+
+static void sum_work(void *arg, int worker)
+{
+    struct sum_job *j = arg;
+    long at, end;
+    (void)worker;
+    while ((at = nn__take(j->nn, (long)((j->n + PIECE - 1) / PIECE), 1, &end)) >= 0) {
+        size_t from = (size_t)at * PIECE, n = j->n - from < PIECE ? j->n - from : PIECE;
+        atomic_fetch_add(&j->sum, checksum(j->p + from, n, (uint64_t)at));
+    }
+}
+
+uint64_t nn_checksum(struct nn *nn, const void *p, size_t n)
+{
+    struct sum_job j = {.nn = nn, .p = p, .n = n};
+    nn__run(nn, sum_work, &j);
+    return atomic_load(&j.sum);
 }
 
 void nn_mat_pack(struct nn *nn, struct nn_mat *m, const uint8_t *src)

@@ -4,8 +4,8 @@
 #include "nn_int.h"
 
 #include "clock.h"
-#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 enum { ROUNDS = 4, READ_BYTES = 128 << 20, ROUND_NS = 5000000, FIRST = 1 << 16 };
 
@@ -53,14 +53,15 @@ static double best(struct nn *nn, int64_t (*macs)(int64_t rounds), const char *m
 
 int nn_probe(struct nn *nn, struct nn_peaks *p, struct err *e)
 {
-    char *mem = aligned_alloc(4096, READ_BYTES);
-    if (!mem) return err_nomem(e, READ_BYTES, "the probe of bandwidth");
+    char *mem = mmap(NULL, READ_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (mem == MAP_FAILED) return err_nomem(e, READ_BYTES, "the probe of bandwidth");
+    madvise(mem, READ_BYTES, MADV_HUGEPAGE);
     memset(mem, 1, READ_BYTES);
     *p = (struct nn_peaks){.int8_macs_per_s = best(nn, nn->k->probe_int8, NULL),
                            .bf16_macs_per_s =
                                nn->k->probe_bf16 ? best(nn, nn->k->probe_bf16, NULL) : 0,
                            .f32_macs_per_s = best(nn, nn->k->probe_f32, NULL),
                            .read_bytes_per_s = best(nn, NULL, mem)};
-    free(mem);
+    munmap(mem, READ_BYTES);
     return 0;
 }

@@ -2,11 +2,16 @@
  * open tells what was wrong. On the tiny models of tests/data/golden. */
 #include "engine.h"
 
+#include <dirent.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -106,6 +111,54 @@ static void a_file_that_is_no_model_is_refused(void **state)
     assert_null(en);
 }
 
+static void *progress_calls;
+
+static void note_progress(void *arg, int64_t done, int64_t total)
+{
+    (void)done, (void)total;
+    progress_calls = arg;
+}
+
+/* Opens with a folder of packs; true when the weights were packed anew. */
+static bool packed_anew(const char *dir, float *logits)
+{
+    struct err e;
+    struct engine *en = open_engine((struct engine_opts){
+        .ctx = 64, .packs = dir, .progress = note_progress, .progress_arg = logits});
+    int seq = engine_seq_open(en);
+    struct engine_slice s = {seq, ids, 8, ENGINE_LOGITS_LAST, NULL};
+    assert_int_equal(engine_step(en, &s, 1, &e), 0);
+    memcpy(logits, s.logits, (size_t)engine_vocab(en) * sizeof *logits);
+    engine_close(en);
+    bool anew = progress_calls == logits;
+    progress_calls = NULL;
+    return anew;
+}
+
+static void packs_are_found_and_damaged_ones_made_again(void **state)
+{
+    (void)state;
+    static float first[4096], again[4096];
+    char dir[] = "/tmp/engine-XXXXXX", path[4096];
+    assert_non_null(mkdtemp(dir));
+    assert_true(packed_anew(dir, first));
+    DIR *d = opendir(dir);
+    const struct dirent *f;
+    while ((f = readdir(d)) && f->d_name[0] == '.') {}
+    snprintf(path, sizeof path, "%s/%s", dir, f->d_name);
+    closedir(d);
+    assert_false(packed_anew(dir, again));
+    assert_memory_equal(first, again, sizeof first);
+    int fd = open(path, O_WRONLY);
+    assert_int_equal(pwrite(fd, "damage", 6, 20000), 6);
+    close(fd);
+    assert_true(packed_anew(dir, again));
+    assert_memory_equal(first, again, sizeof first);
+    assert_false(packed_anew(dir, again));
+    unlink(path);
+    assert_int_equal(rmdir(dir), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -113,6 +166,7 @@ int main(void)
         cmocka_unit_test(pages_run_out_and_come_back),
         cmocka_unit_test(options_out_of_range_are_refused),
         cmocka_unit_test(a_file_that_is_no_model_is_refused),
+        cmocka_unit_test(packs_are_found_and_damaged_ones_made_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
