@@ -15,6 +15,8 @@
 
 #include <cmocka.h>
 
+#include "../support/oom.h"
+
 #define MODEL TEST_DATA "/golden/llama_q4_0.gguf"
 
 static struct engine *open_engine(struct engine_opts o)
@@ -111,6 +113,29 @@ static void a_file_that_is_no_model_is_refused(void **state)
     assert_null(en);
 }
 
+/* On four workers, whatever the machine has: prefill, decode, two sequences of different lengths. */
+static void a_step_allocates_nothing(void **state)
+{
+    (void)state;
+    struct engine *en =
+        open_engine((struct engine_opts){.threads = 4, .ctx = 64, .max_seqs = 2, .chunk = 16});
+    int a = engine_seq_open(en), b = engine_seq_open(en);
+    struct err e;
+    oom_after(1);
+    assert_int_equal(step(en, a, 20, ENGINE_LOGITS_LAST, &e), 0);
+    for (int i = 0; i < 8; i++) {
+        struct engine_slice s[] = {{a, ids, 1, ENGINE_LOGITS_LAST, NULL},
+                                   {b, ids + i, 1 + i % 3, ENGINE_LOGITS_LAST, NULL}};
+        assert_int_equal(engine_step(en, s, 2, &e), 0);
+    }
+    engine_seq_truncate(en, a, 3);
+    assert_int_equal(step(en, a, 1, ENGINE_LOGITS_ALL, &e), 0);
+    engine_seq_close(en, b);
+    b = engine_seq_open(en);
+    assert_false(oom_hit());
+    engine_close(en);
+}
+
 static void *progress_calls;
 
 static void note_progress(void *arg, int64_t done, int64_t total)
@@ -166,6 +191,7 @@ int main(void)
         cmocka_unit_test(pages_run_out_and_come_back),
         cmocka_unit_test(options_out_of_range_are_refused),
         cmocka_unit_test(a_file_that_is_no_model_is_refused),
+        cmocka_unit_test(a_step_allocates_nothing),
         cmocka_unit_test(packs_are_found_and_damaged_ones_made_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
