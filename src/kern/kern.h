@@ -62,6 +62,8 @@ struct kern_tile {
     _Alignas(64) uint8_t code[KERN_K / 4][KERN_ROWS][4]; /* levels are stored + 128 */
     float scale[KERN_K / 16][KERN_ROWS];                 /* [256 / group] used */
     float min[KERN_K / 16][KERN_ROWS];
+    const uint8_t *next; /* packed bytes that are wanted soon, to be fetched beside the products */
+    size_t next_bytes;
 };
 
 /* Activations of m tokens in int8, blocks of 256 columns outermost; columns past k are zeros.
@@ -88,6 +90,7 @@ struct kern_attn {
     const float *q;     /* [m][d], scaled */
     const void *k;      /* [d][32] */
     const void *v;      /* [32][d] */
+    const void *next;   /* the keys of the page that comes next, to be fetched beside, or NULL */
     const int *lo, *hi; /* [m] */
     float softcap;      /* 0: off; else s = softcap * tanh(s / softcap) */
     float *max, *sum;   /* [m], start with -INFINITY and 0 */

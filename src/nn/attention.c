@@ -98,6 +98,9 @@ static void walk_pages(const struct attn_job *j, const struct nn_span *s, int he
         const uint8_t *page = page_at(j->kv, j->layer, s->pages[p]);
         a->k = page + (size_t)head * size;
         a->v = page + (size_t)(j->kv->heads + head) * size;
+        a->next = p < last / KERN_PAGE
+                      ? page_at(j->kv, j->layer, s->pages[p + 1]) + (size_t)head * size
+                      : NULL;
         for (int r = 0; r < a->m; r++) {
             int end = pos + r / j->group + 1, start = end - window;
             hi[r] = end - p * KERN_PAGE < KERN_PAGE ? end - p * KERN_PAGE : KERN_PAGE;

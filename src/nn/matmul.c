@@ -61,6 +61,8 @@ static void panel_tiles(struct job *j, struct nn__worker *w, const struct nn_mm 
             k->gemm_f32(out, ld, w->w, width, j->x + at, (size_t)j->k, j->n, add);
         } else {
             k->unpack_u8(&w->tile, f, p, ng);
+            w->tile.next = p + kern_block_bytes(f, ng);
+            w->tile.next_bytes = kern_block_bytes(f, ng);
             k->gemm_u8(out, ld, &w->tile, f, ng, &j->act, (int)(at / KERN_K), 0, j->act_rows, add);
         }
         p += kern_block_bytes(f, ng);

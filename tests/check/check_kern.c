@@ -345,6 +345,7 @@ static void attend(const struct kern *kern, const struct kern_attn *a, const voi
     for (int i = 0; i < 2; i++) {
         b.k = pages[2 * i];
         b.v = pages[2 * i + 1];
+        b.next = i ? NULL : pages[2];
         kern->attn(&b);
     }
 }
@@ -375,7 +376,17 @@ static void test_attn(int m, int d, bool f32, float cap)
     }
     for (int i = 0; i < 2; i++) {
         out[i] = output(on + 64) + 32;
-        struct kern_attn a = {m, d, f32, q, NULL, NULL, lo, hi, cap, max, sum, out[i], scratch};
+        struct kern_attn a = {.m = m,
+                              .d = d,
+                              .f32 = f32,
+                              .q = q,
+                              .lo = lo,
+                              .hi = hi,
+                              .softcap = cap,
+                              .max = max,
+                              .sum = sum,
+                              .out = out[i],
+                              .scratch = scratch};
         attend(i ? k : ref, &a, (const void *const *)pages);
         for (int r = 0; r < m; r++)
             for (int j = 0; j < d && sum[r] > 0; j++) out[i][r * d + j] /= sum[r];

@@ -17,6 +17,8 @@ ALWAYS void scores(const int R, const bool f32, const struct kern_attn *a, int r
     __m512 acc[6][2];
     UNROLL for (int i = 0; i < R; i++) acc[i][0] = acc[i][1] = _mm512_setzero_ps();
     for (int i = 0; i < a->d; i++) {
+        if (r == 0) /* the values, as many lines as keys have; twice as many of float32 */
+            _mm_prefetch((const char *)a->v + 64 * i, _MM_HINT_T0);
         __m512 k0 = at16(a->k, (size_t)i * KERN_PAGE, f32);
         __m512 k1 = at16(a->k, (size_t)i * KERN_PAGE + 16, f32);
         UNROLL for (int j = 0; j < R; j++)
@@ -30,19 +32,36 @@ ALWAYS void scores(const int R, const bool f32, const struct kern_attn *a, int r
         _mm512_store_ps(s + (r + j) * KERN_PAGE + 16 * h, acc[j][h]);
 }
 
+/* Dimensions i .. i + 16 V - 1. */
+ALWAYS void some_values(const int R, const int V, const bool f32, const struct kern_attn *a, int r,
+                        const float *p, int lo, int hi, int i)
+{
+    __m512 acc[6][4];
+    float *out = a->out + r * a->d + i;
+    const char *next = a->next;
+    size_t each = (size_t)a->d * (f32 ? 4 : 2);
+    UNROLL for (int j = 0; j < R; j++) UNROLL for (int k = 0; k < V; k++) acc[j][k] =
+        _mm512_loadu_ps(out + j * a->d + 16 * k);
+    for (int key = lo; key < hi; key++) {
+        for (size_t at = 0; next && i == 0 && at < each; at += 64)
+            _mm_prefetch(next + (size_t)key * each + at, _MM_HINT_T0);
+        UNROLL for (int k = 0; k < V; k++)
+        {
+            __m512 v = at16(a->v, (size_t)(key * a->d + i + 16 * k), f32);
+            UNROLL for (int j = 0; j < R; j++) acc[j][k] =
+                _mm512_fmadd_ps(v, _mm512_set1_ps(p[(r + j) * KERN_PAGE + key]), acc[j][k]);
+        }
+    }
+    UNROLL for (int j = 0; j < R; j++) UNROLL for (int k = 0; k < V; k++)
+        _mm512_storeu_ps(out + j * a->d + 16 * k, acc[j][k]);
+}
+
 ALWAYS void values(const int R, const bool f32, const struct kern_attn *a, int r, const float *p,
                    int lo, int hi)
 {
-    for (int i = 0; i < a->d; i += 16) {
-        __m512 acc[6];
-        UNROLL for (int j = 0; j < R; j++) acc[j] = _mm512_loadu_ps(a->out + (r + j) * a->d + i);
-        for (int key = lo; key < hi; key++) {
-            __m512 v = at16(a->v, (size_t)(key * a->d + i), f32);
-            UNROLL for (int j = 0; j < R; j++) acc[j] =
-                _mm512_fmadd_ps(v, _mm512_set1_ps(p[(r + j) * KERN_PAGE + key]), acc[j]);
-        }
-        UNROLL for (int j = 0; j < R; j++) _mm512_storeu_ps(a->out + (r + j) * a->d + i, acc[j]);
-    }
+    int i = 0;
+    for (; i + 64 <= a->d; i += 64) some_values(R, 4, f32, a, r, p, lo, hi, i);
+    for (; i < a->d; i += 16) some_values(R, 1, f32, a, r, p, lo, hi, i);
 }
 
 static __m512 cap16(__m512 s, float cap)

@@ -90,8 +90,12 @@ ALWAYS void some_tokens(const int quads, const struct job *j, int n)
 static void gemm_u8(float *out, size_t ld, const struct kern_tile *t, const struct kern_fmt *f,
                     int ng, const struct kern_act *a, int kb, int t0, int n, bool add)
 {
-    int step;
+    int step, tiles = (n + 5) / 6;
+    size_t part = (t->next_bytes / (size_t)tiles + 63) / 64 * 64;
     for (int i = 0; i < n; i += step) {
+        size_t from = (size_t)(i / 6) * part;
+        for (size_t at = from; at < from + part && at < t->next_bytes; at += 64)
+            _mm_prefetch((const char *)t->next + at, _MM_HINT_T1);
         size_t row = (size_t)kb * (size_t)a->m + (size_t)(t0 + i);
         struct job j = {out + (size_t)i * ld,
                         ld,
