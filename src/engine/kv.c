@@ -22,6 +22,7 @@ int kv_init(struct kv *kv, const struct nn_kv *shape, int n_seqs, int ctx, int t
     void *data = mmap(NULL, kv->bytes, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     kv->store.data = data == MAP_FAILED ? NULL : data;
+    if (kv->store.data) madvise(data, kv->bytes, MADV_HUGEPAGE);
     bool ok = kv->seqs && kv->free_pages && kv->store.data;
     for (int i = 0; ok && i < n_seqs; i++) {
         kv->seqs[i].pages = malloc((size_t)kv->pages_max * sizeof(int32_t));

@@ -1,6 +1,8 @@
 /* Attention over KV pages. A unit of work is one KV head, one span and as many of its queries as
  * fill KERN_ATTN_ROWS rows with the heads of the group; it walks the pages its queries can see, so
- * a sliding window costs only its width. */
+ * a sliding window costs only its width. Pages are walked in segments of fixed places, whose results
+ * are joined in order (as FlashDecoding does, Dao et al. 2023): where units are too few for the
+ * workers, segments are tasks of their own, and it changes no bit. */
 #include "nn_int.h"
 
 #include <math.h>
@@ -13,7 +15,7 @@ size_t nn_kv_page_bytes(const struct nn_kv *kv)
 
 static uint8_t *page_at(const struct nn_kv *kv, int layer, int32_t page)
 {
-    return kv->data + ((size_t)layer * (size_t)kv->pages + (size_t)page) * nn_kv_page_bytes(kv);
+    return kv->data + ((size_t)page * (size_t)kv->layers + (size_t)layer) * nn_kv_page_bytes(kv);
 }
 
 struct put_job {
@@ -61,6 +63,17 @@ void nn_kv_put(struct nn *nn, const struct nn_kv *kv, int layer, const struct nn
     nn__rows(nn, put_row, &j, rows, 4L * kv->heads * kv->d_head);
 }
 
+enum {
+    SEGMENT = 16,    /* pages; partial results of each are joined in order */
+    UNITS_ENOUGH = 4 /* a worker: more need not be cut */
+};
+
+/* Online softmax of up to KERN_ATTN_ROWS rows over some keys. */
+struct part {
+    float *max, *sum; /* [m] */
+    float *out;       /* [m][d] */
+};
+
 struct attn_job {
     struct nn *nn;
     float *out;
@@ -69,7 +82,15 @@ struct attn_job {
     const struct nn_kv *kv;
     int layer, n_spans, group, queries; /* query heads a KV head; queries a unit */
     const struct nn_span *spans;
-    long units;
+    long units, cut; /* cut: segments of the longest span, when each is a task of its own */
+    atomic_long joined;
+};
+
+/* A unit's rows: query-major, the heads of the group beside each other. */
+struct unit {
+    const struct nn_span *span;
+    int head, first, m;  /* KV head, first query of the span, rows */
+    int pos, from, last; /* of the first query; pages that any row sees */
 };
 
 static int units_of(const struct attn_job *j, const struct nn_span *s)
@@ -77,77 +98,177 @@ static int units_of(const struct attn_job *j, const struct nn_span *s)
     return (s->n + j->queries - 1) / j->queries * j->kv->heads;
 }
 
-/* Rows of a unit: query-major, the heads of the group beside each other. */
-static size_t row_at(const struct attn_job *j, const struct nn_span *s, int first, int head, int r)
+static int window_of(const struct attn_job *j, int end)
 {
-    size_t row = (size_t)(s->row + first + r / j->group);
-    return (row * (size_t)j->a->heads + (size_t)(head * j->group + r % j->group)) *
+    return j->a->window > 0 ? j->a->window : end;
+}
+
+static struct unit unit_at(const struct attn_job *j, long at)
+{
+    const struct nn_span *s = j->spans;
+    int u = (int)at, n;
+    while (u >= (n = units_of(j, s))) u -= n, s++;
+    struct unit x = {.span = s, .head = u % j->kv->heads, .first = u / j->kv->heads * j->queries};
+    n = s->n - x.first < j->queries ? s->n - x.first : j->queries;
+    x.m = n * j->group;
+    x.pos = s->pos + x.first;
+    int start = x.pos + 1 - window_of(j, x.pos + 1);
+    x.from = start > 0 ? start / KERN_PAGE : 0;
+    x.last = (x.pos + n - 1) / KERN_PAGE;
+    return x;
+}
+
+static size_t row_at(const struct attn_job *j, const struct unit *u, int r)
+{
+    size_t row = (size_t)(u->span->row + u->first + r / j->group);
+    return (row * (size_t)j->a->heads + (size_t)(u->head * j->group + r % j->group)) *
            (size_t)j->kv->d_head;
 }
 
-static void walk_pages(const struct attn_job *j, const struct nn_span *s, int head, int pos,
-                       struct kern_attn *a)
+static const uint8_t *keys_at(const struct attn_job *j, const struct unit *u, int page, size_t size)
 {
-    int lo[KERN_ATTN_ROWS], hi[KERN_ATTN_ROWS], last = pos + (a->m - 1) / j->group;
-    int window = j->a->window > 0 ? j->a->window : last + 1;
-    int first = pos + 1 - window > 0 ? pos + 1 - window : 0;
-    size_t size = (size_t)j->kv->d_head * KERN_PAGE * (j->kv->f32 ? 4 : 2);
-    a->lo = lo;
-    a->hi = hi;
-    for (int p = first / KERN_PAGE; p <= last / KERN_PAGE; p++) {
-        const uint8_t *page = page_at(j->kv, j->layer, s->pages[p]);
-        a->k = page + (size_t)head * size;
-        a->v = page + (size_t)(j->kv->heads + head) * size;
-        a->next = p < last / KERN_PAGE
-                      ? page_at(j->kv, j->layer, s->pages[p + 1]) + (size_t)head * size
-                      : NULL;
-        for (int r = 0; r < a->m; r++) {
-            int end = pos + r / j->group + 1, start = end - window;
-            hi[r] = end - p * KERN_PAGE < KERN_PAGE ? end - p * KERN_PAGE : KERN_PAGE;
-            lo[r] = start - p * KERN_PAGE > 0 ? start - p * KERN_PAGE : 0;
-        }
-        j->nn->k->attn(a);
-    }
+    return page_at(j->kv, j->layer, u->span->pages[page]) + (size_t)u->head * size;
 }
 
-static void unit(const struct attn_job *j, struct nn__worker *w, const struct nn_span *s, int u)
+/* The unit's rows over those of its pages that lie in one segment. */
+static void segment(const struct attn_job *j, struct nn__worker *w, const struct unit *u, int seg,
+                    struct part p)
 {
-    int head = u % j->kv->heads, first = u / j->kv->heads * j->queries, d = j->kv->d_head;
-    int n = s->n - first < j->queries ? s->n - first : j->queries, m = n * j->group;
-    float max[KERN_ATTN_ROWS], sum[KERN_ATTN_ROWS];
-    for (int r = 0; r < m; r++) {
-        memcpy(w->q + r * d, j->q + row_at(j, s, first, head, r), (size_t)d * sizeof(float));
-        for (int i = 0; i < d; i++) w->q[r * d + i] *= j->a->scale;
-        max[r] = -INFINITY;
-        sum[r] = 0;
-    }
-    memset(w->o, 0, (size_t)(m * d) * sizeof(float));
-    struct kern_attn a = {.m = m,
+    int lo[KERN_ATTN_ROWS], hi[KERN_ATTN_ROWS], d = j->kv->d_head;
+    int page = seg * SEGMENT > u->from ? seg * SEGMENT : u->from;
+    int end = (seg + 1) * SEGMENT <= u->last ? (seg + 1) * SEGMENT : u->last + 1;
+    size_t size = (size_t)d * KERN_PAGE * (j->kv->f32 ? 4 : 2);
+    struct kern_attn a = {.m = u->m,
                           .d = d,
                           .f32 = j->kv->f32,
                           .q = w->q,
+                          .lo = lo,
+                          .hi = hi,
                           .softcap = j->a->softcap,
-                          .max = max,
-                          .sum = sum,
-                          .out = w->o,
+                          .max = p.max,
+                          .sum = p.sum,
+                          .out = p.out,
                           .scratch = w->attn};
-    walk_pages(j, s, head, s->pos + first, &a);
-    for (int r = 0; r < m; r++) {
-        float *out = j->out + row_at(j, s, first, head, r);
-        for (int i = 0; i < d; i++) out[i] = w->o[r * d + i] / sum[r];
+    memset(p.out, 0, (size_t)(u->m * d) * sizeof(float));
+    for (int r = 0; r < u->m; r++) {
+        p.max[r] = -INFINITY;
+        p.sum[r] = 0;
     }
+    for (; page < end; page++) {
+        a.k = keys_at(j, u, page, size);
+        a.v = (const uint8_t *)a.k + (size_t)j->kv->heads * size;
+        a.next = page + 1 < end ? keys_at(j, u, page + 1, size) : NULL;
+        for (int r = 0; r < u->m; r++) {
+            int stop = u->pos + r / j->group + 1, start = stop - window_of(j, stop);
+            hi[r] = stop - page * KERN_PAGE < KERN_PAGE ? stop - page * KERN_PAGE : KERN_PAGE;
+            lo[r] = start - page * KERN_PAGE > 0 ? start - page * KERN_PAGE : 0;
+        }
+        j->nn->k->attn(&a);
+    }
+}
+
+/* all: with the keys of `more` behind its own. */
+static void join(struct part all, struct part more, int m, int d)
+{
+    for (int r = 0; r < m; r++) {
+        if (more.sum[r] == 0) continue;
+        float max = fmaxf(all.max[r], more.max[r]);
+        float x = all.sum[r] == 0 ? 0 : expf(all.max[r] - max), y = expf(more.max[r] - max);
+        all.max[r] = max;
+        all.sum[r] = all.sum[r] * x + more.sum[r] * y;
+        for (int i = 0; i < d; i++)
+            all.out[r * d + i] = all.out[r * d + i] * x + more.out[r * d + i] * y;
+    }
+}
+
+static void take_queries(const struct attn_job *j, struct nn__worker *w, const struct unit *u)
+{
+    int d = j->kv->d_head;
+    for (int r = 0; r < u->m; r++) {
+        const float *q = j->q + row_at(j, u, r);
+        for (int i = 0; i < d; i++) w->q[r * d + i] = q[i] * j->a->scale;
+    }
+}
+
+static void give(const struct attn_job *j, const struct unit *u, struct part p)
+{
+    int d = j->kv->d_head;
+    for (int r = 0; r < u->m; r++) {
+        float *out = j->out + row_at(j, u, r);
+        for (int i = 0; i < d; i++) out[i] = p.out[r * d + i] / p.sum[r];
+    }
+}
+
+static void whole_unit(const struct attn_job *j, struct nn__worker *w, const struct unit *u)
+{
+    float max[2][KERN_ATTN_ROWS], sum[2][KERN_ATTN_ROWS];
+    struct part all = {max[0], sum[0], w->o}, more = {max[1], sum[1], w->o2};
+    int seg = u->from / SEGMENT;
+    take_queries(j, w, u);
+    segment(j, w, u, seg, all);
+    while (++seg <= u->last / SEGMENT) {
+        segment(j, w, u, seg, more);
+        join(all, more, u->m, j->kv->d_head);
+    }
+    give(j, u, all);
+}
+
+static size_t part_floats(const struct attn_job *j)
+{
+    return (size_t)(j->queries * j->group) * (size_t)(j->kv->d_head + 2);
+}
+
+/* Where the partial result of a task stands. */
+static struct part part_at(const struct attn_job *j, long unit, long seg)
+{
+    float *p = j->nn->parts + (size_t)(unit * j->cut + seg) * part_floats(j);
+    int rows = j->queries * j->group;
+    return (struct part){p, p + rows, p + 2 * rows};
+}
+
+static void join_unit(const struct attn_job *j, long at)
+{
+    struct unit u = unit_at(j, at);
+    int seg = u.from / SEGMENT, last = u.last / SEGMENT, first = seg;
+    struct part all = part_at(j, at, 0);
+    while (++seg <= last) join(all, part_at(j, at, seg - first), u.m, j->kv->d_head);
+    give(j, &u, all);
 }
 
 static void work(void *arg, int worker)
 {
     struct attn_job *j = arg;
+    struct nn__worker *w = &j->nn->workers[worker];
     long at, end;
-    while ((at = nn__take(j->nn, j->units, 1, &end)) >= 0) {
-        const struct nn_span *s = j->spans;
-        int u = (int)at, n;
-        while (u >= (n = units_of(j, s))) u -= n, s++;
-        unit(j, &j->nn->workers[worker], s, u);
+    while (!j->cut && (at = nn__take(j->nn, j->units, 1, &end)) >= 0) {
+        struct unit u = unit_at(j, at);
+        whole_unit(j, w, &u);
     }
+    if (!j->cut) return;
+    while ((at = nn__take(j->nn, j->units * j->cut, 1, &end)) >= 0) {
+        struct unit u = unit_at(j, at / j->cut);
+        int seg = u.from / SEGMENT + (int)(at % j->cut);
+        if (seg > u.last / SEGMENT) continue;
+        take_queries(j, w, &u);
+        segment(j, w, &u, seg, part_at(j, at / j->cut, at % j->cut));
+    }
+    pool_barrier(j->nn->pool);
+    while ((at = atomic_fetch_add_explicit(&j->joined, 1, memory_order_relaxed)) < j->units)
+        join_unit(j, at);
+}
+
+/* Segments of the longest unit when it pays to share them out, else 0. The result is the same to
+ * the bit. */
+static long cut_of(const struct attn_job *j)
+{
+    long most = 0;
+    if (j->nn->threads == 1 || j->units >= (long)UNITS_ENOUGH * j->nn->threads) return 0;
+    for (long i = 0; i < j->units; i++) {
+        struct unit u = unit_at(j, i);
+        long n = u.last / SEGMENT - u.from / SEGMENT + 1;
+        if (n > most) most = n;
+    }
+    return most > 1 && (size_t)(most * j->units) <= NN__PARTS / part_floats(j) ? most : 0;
 }
 
 void nn_attention(struct nn *nn, float *out, const float *q, const struct nn_attn *a,
@@ -164,5 +285,6 @@ void nn_attention(struct nn *nn, float *out, const float *q, const struct nn_att
                          .group = a->heads / kv->heads};
     j.queries = KERN_ATTN_ROWS / j.group;
     for (int i = 0; i < n_spans; i++) j.units += units_of(&j, &s[i]);
+    j.cut = cut_of(&j);
     nn__run(nn, work, &j);
 }

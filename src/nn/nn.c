@@ -22,7 +22,8 @@ int nn_open(struct nn **out, int threads, const char *level, bool exact, struct 
     if (!rc) rc = pool_open(&nn->pool, threads, e);
     if (!rc) {
         nn->workers = alloc64((size_t)threads * sizeof *nn->workers);
-        if (!nn->workers)
+        nn->parts = alloc64(NN__PARTS * sizeof *nn->parts);
+        if (!nn->workers || !nn->parts)
             rc = err_nomem(e, (size_t)threads * sizeof *nn->workers, "the workers' scratch");
     }
     if (rc) {
@@ -38,6 +39,7 @@ void nn_close(struct nn *nn)
     if (!nn) return;
     pool_close(nn->pool);
     free(nn->workers);
+    free(nn->parts);
     free(nn->outs);
     free(nn->act);
     free(nn);

@@ -85,7 +85,7 @@ void nn_rope(struct nn *nn, float *x, const struct nn_rope *r, const float *tabl
 /* KV cache: pages of KERN_PAGE tokens, one page id for all layers. Keys [kv_heads][d_head][32],
  * then values [kv_heads][32][d_head], F16 or float32. */
 struct nn_kv {
-    uint8_t *data; /* [layers][pages][nn_kv_page_bytes] */
+    uint8_t *data; /* [pages][layers][nn_kv_page_bytes] */
     int layers, pages, heads, d_head;
     bool f32;
 };

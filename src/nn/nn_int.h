@@ -11,7 +11,8 @@ struct nn__worker {
     _Alignas(64) struct kern_tile tile;
     float w[KERN_K * KERN_ROWS]; /* a block in float32 */
     float attn[KERN_D_MAX * KERN_PAGE + KERN_ATTN_ROWS * KERN_PAGE];
-    float q[KERN_ATTN_ROWS * KERN_D_MAX], o[KERN_ATTN_ROWS * KERN_D_MAX];
+    float q[KERN_ATTN_ROWS * KERN_D_MAX];
+    float o[KERN_ATTN_ROWS * KERN_D_MAX], o2[KERN_ATTN_ROWS * KERN_D_MAX];
     float *out;  /* [rows][32], for the last panel and fine products */
     float *rest; /* [k] what rounding a row left */
 };
@@ -26,8 +27,11 @@ struct nn {
     struct nn__worker *workers; /* [threads] */
     float *outs;                /* [threads][rows][32], then [threads][k] */
     size_t outs_bytes;
+    float *parts; /* [NN__PARTS] of attention; touched only where contexts are long */
     _Alignas(64) atomic_long next; /* unit of work nobody has taken yet */
 };
+
+enum { NN__PARTS = 1 << 22 };
 
 /* Runs fn(arg, worker) on all workers, nn->next at 0. */
 void nn__run(struct nn *nn, pool_fn *fn, void *arg);
