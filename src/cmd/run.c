@@ -12,10 +12,11 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-enum { FIELDS_MAX = 24, OPTS_MAX = FIELDS_MAX + 24, TEMPLATE_MAX = 1 << 20 };
+enum { FIELDS_MAX = 24, OPTS_MAX = FIELDS_MAX + 26, TEMPLATE_MAX = 1 << 20 };
 
 struct run {
-    const char *model, *prompt, *system, *template_path, *cpu;
+    const char *model, *prompt, *system, *template_path, *cpu, *speculate, *draft;
+    int drafted; /* --speculate, as parsed */
     int64_t max_tokens, ctx, threads, seed, keep;
     bool exact, raw, slide, stats, ignore_eos;
     struct cmd_list stops, biases;
@@ -73,6 +74,23 @@ static int take_sampler(struct run *r, struct err *e)
     return rc;
 }
 
+static int take_speculate(struct run *r, struct err *e)
+{
+    char *end = NULL;
+    long n = strtol(r->speculate, &end, 10);
+    bool number = end != r->speculate && !*end && n >= 1 && n <= SPEC_MAX;
+    if (strcmp(r->speculate, "auto") == 0)
+        r->drafted = SPEC_AUTO;
+    else if (number)
+        r->drafted = (int)n;
+    else if (strcmp(r->speculate, "off") != 0)
+        return err_set(e, ERR_USAGE, "--speculate wants auto, off or 1 to %d, not '%s'", SPEC_MAX,
+                       r->speculate);
+    if (r->draft && !r->drafted)
+        return err_set(e, ERR_USAGE, "--draft speculates: no --speculate off");
+    return 0;
+}
+
 static int one_answer(struct run *r, struct session *s, struct err *e)
 {
     struct buf in = BUF_INIT(SESSION_TEXT_MAX);
@@ -92,13 +110,17 @@ static int work(struct run *r, const char *path, struct err *e)
 {
     struct session s = {0};
     struct buf source = BUF_INIT(TEMPLATE_MAX);
+    char draft[4096];
     int rc = r->template_path ? cmd_read(r->template_path, &source, e) : 0;
+    if (!rc && r->draft) rc = cmd_model_path(r->draft, draft, sizeof draft, e);
     struct session_opts o = {.engine = {.threads = (int)r->threads,
                                         .ctx = (int)r->ctx,
                                         .cpu = r->cpu,
                                         .packs = cmd_packs(),
                                         .exact = r->exact},
                              .sample = r->sample,
+                             .speculate = r->drafted,
+                             .draft = r->draft ? draft : NULL,
                              .template_source = r->template_path ? source.data : NULL,
                              .n_template = source.len,
                              .raw = r->raw};
@@ -133,12 +155,13 @@ static int check(struct run *r, int argc, char **argv, struct err *e)
         return err_set(e, ERR_USAGE, "--raw uses no template: no --system and no --template");
     if (r->raw && !r->prompt && isatty(0))
         return err_set(e, ERR_USAGE, "--raw continues a text: give a PROMPT, or pipe one in");
-    return take_sampler(r, e);
+    int rc = take_speculate(r, e);
+    return rc ? rc : take_sampler(r, e);
 }
 
 int cmd_run(int argc, char **argv)
 {
-    static struct run r = {.sample = SAMPLE_DEFAULTS, .seed = -1, .keep = 64};
+    static struct run r = {.sample = SAMPLE_DEFAULTS, .speculate = "auto", .seed = -1, .keep = 64};
     const struct cmd_usage usage = {"solvent run MODEL [PROMPT]",
                                     "Answers PROMPT, or what comes through a pipe, on standard "
                                     "output. Without either it chats."};
@@ -159,6 +182,10 @@ int cmd_run(int argc, char **argv)
             {"--cpu", CMD_STRING, &r.cpu, "LEVEL", "kernels: ref, avx2, avx512 (the best here)", 0,
              0},
             {"--exact", CMD_FLAG, &r.exact, NULL, "float32 activations and KV cache, slow", 0, 0},
+            {"--speculate", CMD_STRING, &r.speculate, "N",
+             "tokens drafted in a step; off; auto: as many as pay (auto)", 0, 0},
+            {"--draft", CMD_STRING, &r.draft, "MODEL", "a small model that drafts for this one", 0,
+             0},
             {"--template", CMD_STRING, &r.template_path, "FILE", "a chat template, not the model's",
              0, 0},
             {"--raw", CMD_FLAG, &r.raw, NULL, "go on with the text; no template", 0, 0},

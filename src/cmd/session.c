@@ -57,18 +57,38 @@ static int prepare(struct session *s, const struct session_opts *o, struct err *
     return 0;
 }
 
-int session_open(struct session *s, const char *path, const struct session_opts *o, struct err *e)
+static int load(struct engine **out, const char *path, const struct engine_opts *o, struct err *e)
 {
     struct progress bar;
+    struct engine_opts with_bar = *o;
+    progress_init(&bar, "loading", 0, PROGRESS_BYTES);
+    with_bar.progress = cmd_load_progress;
+    with_bar.progress_arg = &bar;
+    int rc = engine_open(out, path, &with_bar, e);
+    progress_end(&bar);
+    return rc;
+}
+
+static int open_spec(struct session *s, const struct session_opts *o, struct err *e)
+{
+    struct engine_info info;
     struct engine_opts engine = o->engine;
+    engine_info(s->en, &info);
+    engine.ctx = info.ctx;
+    int rc = o->draft ? load(&s->draft, o->draft, &engine, e) : 0;
+    struct spec_opts spec = {.tokens = o->speculate, .draft = s->draft};
+    if (!rc) rc = spec_open(&s->spec, s->en, &spec, e);
+    s->generate.spec = s->spec;
+    return rc;
+}
+
+int session_open(struct session *s, const char *path, const struct session_opts *o, struct err *e)
+{
     *s = (struct session){.answer = BUF_INIT(SESSION_TEXT_MAX), .screen = BUF_INIT(1 << 20)};
     s->to_terminal = isatty(1);
-    progress_init(&bar, "loading", 0, PROGRESS_BYTES);
-    engine.progress = cmd_load_progress;
-    engine.progress_arg = &bar;
-    int rc = engine_open(&s->en, path, &engine, e);
-    progress_end(&bar);
+    int rc = load(&s->en, path, &o->engine, e);
     if (!rc) rc = prepare(s, o, e);
+    if (!rc && o->speculate) rc = open_spec(s, o, e);
     if (rc) session_close(s);
     return rc;
 }
@@ -77,6 +97,8 @@ void session_close(struct session *s)
 {
     json_decref(s->messages);
     chat_close(s->chat);
+    spec_close(s->spec);
+    engine_close(s->draft);
     engine_close(s->en);
     tok_ids_free(&s->held);
     free(s->dry_breakers);
@@ -186,10 +208,14 @@ void session_print_stats(const struct session *s)
     const struct generate_result *r = &s->result;
     fprintf(stderr,
             "(prompt: %d tokens, %d of them cached, %.1f tokens/s; first token after %.2f s; "
-            "answer: %d tokens, %.1f tokens/s)\n",
+            "answer: %d tokens, %.1f tokens/s",
             r->prompt_tokens, r->cached_tokens,
             rate(r->prompt_tokens - r->cached_tokens, r->prefill_ns), (double)r->ttft_ns * 1e-9,
             r->output_tokens, rate(r->output_tokens, r->decode_ns));
+    if (s->spec)
+        fprintf(stderr, "; drafted: %d tokens, %d of them right", r->drafted_tokens,
+                r->accepted_tokens);
+    fputs(")\n", stderr);
 }
 
 static bool is_role(const json_t *m, const char *role)

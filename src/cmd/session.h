@@ -23,13 +23,16 @@ enum { SESSION_TEXT_MAX = 8 << 20 }; /* bytes of one message, and of a file of m
 struct session_opts {
     struct engine_opts engine;
     struct sample_params sample;
+    int speculate;               /* 0: off, else spec_opts.tokens */
+    const char *draft;           /* the draft model's path; NULL: none */
     const char *template_source; /* NULL: the model's own */
     size_t n_template;
     bool raw; /* no template is needed: only session_complete will be called */
 };
 
 struct session {
-    struct engine *en;
+    struct engine *en, *draft;
+    struct spec *spec;
     int seq;
     struct tok_ids held;
     struct chat *chat;

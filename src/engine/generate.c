@@ -1,4 +1,5 @@
-/* The loop of one answer. Invariant: held lists exactly the tokens in the sequence, whatever fails.
+/* The loop of one answer. Invariant: held lists exactly the tokens in the sequence, whatever fails;
+ * while a token is chosen, drafted ones (spec.h) may stand behind those.
  *
  * A token is computed only when the one after it is wanted: the last token of an answer (and its end
  * token) is left for the next call's prefill. Each token is shown as soon as its text is known to
@@ -61,6 +62,30 @@ static int feed(struct run *g, const int32_t *ids, int n, bool report, struct er
     return 0;
 }
 
+/* The same for one token, along with what may follow it. */
+static int feed_drafted(struct run *g, int32_t id, struct err *e)
+{
+    struct spec *spec = g->o->spec;
+    int room = g->ctx - (int)g->held->len, left = g->o->max_tokens - g->r->output_tokens;
+    if (cancelled(g)) return 0;
+    if (g->o->max_tokens && left < room) room = left;
+    struct engine_slice s = {.seq = g->seq, .want = ENGINE_LOGITS_ALL};
+    s.n = spec_plan(spec, id, room, &s.tokens);
+    int64_t start = clock_ns();
+    int rc = engine_step(g->en, &s, 1, e);
+    if (rc && s.n > 1) { /* what is only drafted may not make an answer fail */
+        s.n = 1;
+        spec_cut(spec);
+        rc = engine_step(g->en, &s, 1, e);
+    }
+    if (rc) return rc;
+    spec_timed(spec, clock_ns() - start);
+    g->r->drafted_tokens += s.n - 1;
+    g->held->data[g->held->len++] = id;
+    g->logits = s.logits;
+    return 0;
+}
+
 /* How many tokens behind the first keep leave when n have become too many: the older half. */
 static int slide_by(const struct run *g, int n)
 {
@@ -71,12 +96,22 @@ static int slide_by(const struct run *g, int n)
  * positions change, so it is computed again. */
 static int append(struct run *g, int32_t id, struct err *e)
 {
+    struct spec *spec = g->o->spec;
     int n = (int)g->held->len;
-    if (n < g->ctx) return feed(g, &id, 1, false, e);
+    if (spec && spec_hit(spec, id)) {
+        g->r->accepted_tokens++;
+        g->held->data[g->held->len++] = id;
+        g->logits += engine_vocab(g->en);
+        return 0;
+    }
+    engine_seq_truncate(g->en, g->seq, n);
+    if (n < g->ctx) return spec ? feed_drafted(g, id, e) : feed(g, &id, 1, false, e);
     int32_t *newer = g->held->data + g->keep + slide_by(g, n), *end = g->held->data + n;
     *end++ = id;
     truncate_to(g, g->keep);
-    return feed(g, newer, (int)(end - newer), false, e);
+    int rc = feed(g, newer, (int)(end - newer), false, e);
+    if (spec) spec_begin(spec, g->held->data, (int)g->held->len);
+    return rc;
 }
 
 static int prefill(struct run *g, const int32_t *prompt, int n, struct err *e)
@@ -215,7 +250,9 @@ int generate(struct engine *en, int seq, struct tok_ids *held, const int32_t *pr
     if (!rc) rc = n > g.ctx ? prefill_cut(&g, prompt, n, e) : prefill(&g, prompt, n, e);
     int64_t middle = clock_ns();
     r->prefill_ns = middle - start;
+    if (!rc && o->spec) spec_begin(o->spec, held->data, (int)held->len);
     if (!rc) rc = decode(&g, start, e);
+    truncate_to(&g, (int)held->len);
     r->decode_ns = clock_ns() - middle;
     sample_close(g.sample);
     stop_free(&g.stop);

@@ -11,6 +11,7 @@
 
 #include "engine.h"
 #include "sample.h"
+#include "spec.h"
 
 enum generate_end {
     GENERATE_EOS,
@@ -29,6 +30,7 @@ struct generate_opts {
                    ending */
     int keep;   /* at most half the context counts */
     bool ignore_eos;
+    struct spec *spec; /* of this engine; NULL: a step for each token. The answer is the same */
     /* Text as it comes: whole characters, never a part of a stop string. Return false to cancel.
      * May be NULL, like the two below. */
     bool (*text)(void *arg, const char *p, size_t n);
@@ -39,9 +41,11 @@ struct generate_opts {
 
 struct generate_result {
     enum generate_end end;
-    int prompt_tokens; /* those that were kept, where slide cut the prompt */
-    int cached_tokens; /* of them, held by the sequence already and not computed again */
-    int output_tokens; /* without the end token */
+    int prompt_tokens;   /* those that were kept, where slide cut the prompt */
+    int cached_tokens;   /* of them, held by the sequence already and not computed again */
+    int output_tokens;   /* without the end token */
+    int drafted_tokens;  /* computed before it was known whether they follow; see spec.h */
+    int accepted_tokens; /* of them, those that did */
     int64_t ttft_ns, prefill_ns, decode_ns; /* ttft: from the call to the first token */
 };
 
