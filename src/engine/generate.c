@@ -98,7 +98,7 @@ static int append(struct run *g, int32_t id, struct err *e)
 {
     struct spec *spec = g->o->spec;
     int n = (int)g->held->len;
-    if (spec && spec_hit(spec, id)) {
+    if (spec && !g->cancelled && spec_hit(spec, id)) {
         g->r->accepted_tokens++;
         g->held->data[g->held->len++] = id;
         g->logits += engine_vocab(g->en);
