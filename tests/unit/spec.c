@@ -173,7 +173,7 @@ static void a_draft_model_changes_only_the_steps(void **state)
         open_model(GOLDEN("llama_q2_k"), (struct engine_opts){.ctx = CTX}),
         open_model(GOLDEN("llama_q4_0"), (struct engine_opts){.ctx = CTX / 2}), /* runs full */
     };
-    int seq = engine_seq_open(en);
+    int seq = engine_seq_open(en), right = 0;
     for (int d = 0; d < 3; d++) {
         for (int k = 0; k < 3; k++) {
             struct spec *spec = open_spec(en, drafted[k], drafts[d]);
@@ -184,14 +184,16 @@ static void a_draft_model_changes_only_the_steps(void **state)
                 ask(en, seq, prompt, n, o, NULL, &plain);
                 ask(en, seq, prompt, n, o, spec, &ours);
                 same(&plain, &ours);
-                if (d == 0 && k == 2 && i == 0) /* most steps gave 8 tokens */
-                    assert_true(ours.r.accepted_tokens >= ours.r.output_tokens * 3 / 4);
+                if (d == 0 && k == 2) right += ours.r.accepted_tokens;
             }
             spec_close(spec);
         }
         assert_int_equal(engine_seq_open(drafts[d]), 0); /* spec_close gave it back */
         engine_close(drafts[d]);
     }
+    /* Of some 550 tokens: a draft whose cache lags behind the answer guesses worse. */
+    print_message("%d guesses right\n", right);
+    assert_true(right > 210);
     engine_close(en);
 }
 
