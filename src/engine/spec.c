@@ -22,10 +22,11 @@ enum { ROWS = 1 + SPEC_MAX, MATCHES = 8, LEADS = 5, PAUSE_MIN = 16, PAUSE_MAX = 
 static const double MARGIN = 1.05;      /* by how much drafting must be better than a plain step */
 static const double SLOPE = 0.15;       /* of the cost curve, before it is known */
 static const double LEARN = 1.0 / 16;   /* weight of an observation */
-static const double FORGET = 1.0 / 256; /* a cost not seen again goes back, so that it is retried */
+static const double LEARN_COST = 0.25;  /* sooner: a step too dear shall not be taken often */
+static const double FORGET = 1.0 / 512; /* a cost not seen again goes back, so that it is retried */
 
 struct spec {
-    int tokens, ctx; /* of opts; of the engine */
+    int tokens; /* of opts */
     struct suffix *past;
     int32_t plan[ROWS];
     int n_plan, n_guess; /* the first n_plan of n_guess are computed */
@@ -50,7 +51,6 @@ int spec_open(struct spec **out, const struct engine *en, const struct spec_opts
     if (!s) return err_nomem(e, sizeof *s, "speculation");
     engine_info(en, &info);
     s->tokens = o->tokens;
-    s->ctx = info.ctx;
     s->pause = PAUSE_MIN;
     s->mean_chance = .6;
     memcpy(s->match_chance, match, sizeof match);
@@ -72,9 +72,14 @@ void spec_close(struct spec *s)
     free(s);
 }
 
+static double towards(double old, double now, double weight)
+{
+    return old + (now - old) * weight;
+}
+
 static void learn(double *chance, bool right)
 {
-    *chance += ((right ? 1 : 0) - *chance) * LEARN;
+    *chance = towards(*chance, right ? 1 : 0, LEARN);
 }
 
 static int class_of_match(int length)
@@ -137,18 +142,20 @@ static double cost_of(const struct spec *s, int rows)
     return s->cost[known] + (rows - known) * (s->cost[known] - 1) / (known - 1);
 }
 
+/* A step that was held up counts as half as long again at most. */
 void spec_timed(struct spec *s, int64_t ns)
 {
     int rows = s->n_plan;
+    double now = (double)ns;
     if (rows == 1) {
-        double now = (double)ns, before = s->unit_ns > 0 ? s->unit_ns : now;
-        s->unit_ns = before + ((now < 2 * before ? now : 2 * before) - before) * LEARN;
+        double before = s->unit_ns > 0 ? s->unit_ns : now;
+        s->unit_ns = towards(before, now < 1.5 * before ? now : 1.5 * before, LEARN_COST);
         for (int i = 2; i <= ROWS; i++)
-            if (s->cost[i] > 0) s->cost[i] += (1 + SLOPE * (i - 1) - s->cost[i]) * FORGET;
+            if (s->cost[i] > 0) s->cost[i] = towards(s->cost[i], 1 + SLOPE * (i - 1), FORGET);
     } else if (s->unit_ns > 0) {
-        double before = cost_of(s, rows), now = (double)ns / s->unit_ns;
-        now = now < rows ? now : rows; /* what plain steps would have cost */
-        s->cost[rows] = s->cost[rows] > 0 ? before + (now - before) * LEARN : (before + now) / 2;
+        double before = cost_of(s, rows);
+        now /= s->unit_ns;
+        s->cost[rows] = towards(before, now < 1.5 * before ? now : 1.5 * before, LEARN_COST);
     }
 }
 
@@ -212,7 +219,7 @@ static bool guess(struct spec *s, const int32_t *ids, int n)
     int64_t start = clock_ns();
     if (!draft_feed(&s->draft, ids, n, &s->plan[s->n_guess], &lead)) return false;
     double ns = (double)(clock_ns() - start);
-    if (n == 1) s->draft_ns += (ns - s->draft_ns) * (s->draft_ns > 0 ? LEARN : 1);
+    if (n == 1) s->draft_ns = towards(s->draft_ns, ns, s->draft_ns > 0 ? LEARN_COST : 1);
     s->lead_of[s->n_guess++] = class_of_lead(lead);
     return true;
 }
