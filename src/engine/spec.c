@@ -19,9 +19,9 @@
 #include <string.h>
 
 enum { ROWS = 1 + SPEC_MAX, MATCHES = 8, LEADS = 5, PAUSE_MIN = 16, PAUSE_MAX = 512 };
-static const double MARGIN = 1.05;      /* by how much drafting must be better than a plain step */
+static const double MARGIN = 1.08;      /* by how much drafting must be better than a plain step */
 static const double SLOPE = 0.15;       /* of the cost curve, before it is known */
-static const double LEARN = 1.0 / 16;   /* weight of an observation */
+static const double LEARN = 1.0 / 12;   /* weight of an observation */
 static const double LEARN_COST = 0.25;  /* sooner: a step too dear shall not be taken often */
 static const double FORGET = 1.0 / 512; /* a cost not seen again goes back, so that it is retried */
 
@@ -41,7 +41,7 @@ struct spec {
 
 int spec_open(struct spec **out, const struct engine *en, const struct spec_opts *o, struct err *e)
 {
-    static const double match[MATCHES] = {.05, .15, .3, .4, .5, .6, .7, .8};
+    static const double match[MATCHES] = {.05, .2, .4, .5, .6, .75, .85, .9};
     static const double lead[LEADS] = {.3, .45, .6, .75, .9};
     struct engine_info info;
     if (o->tokens != SPEC_AUTO && (o->tokens < 1 || o->tokens > SPEC_MAX))
