@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 int cmd_bench(int argc, char **argv);
+int cmd_convert(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
 int cmd_list(int argc, char **argv);
 int cmd_perplexity(int argc, char **argv);

@@ -13,6 +13,7 @@ static const struct {
     {"pull", "download a model", cmd_pull},
     {"list", "the models that are here, and the catalogue", cmd_list},
     {"rm", "remove a model", cmd_rm},
+    {"convert", "a Hugging Face folder to a model file", cmd_convert},
     {"inspect", "what is in a model file, and what it will need", cmd_inspect},
     {"tokenize", "text to token ids and back", cmd_tokenize},
     {"template", "messages to the prompt a model was trained on", cmd_template},
