@@ -169,8 +169,17 @@ static uint32_t choose(const struct convert *c, const struct convert__tensor *t,
     return type;
 }
 
+/* One line for all tensors that got `type` instead of `want`. */
+static void note_fallback(const struct convert *c, uint32_t want, uint32_t type, size_t n)
+{
+    if (n)
+        convert__note(c, "%zu tensors whose rows are no blocks of %u values: %s instead of %s", n,
+                      quant_block(want), quant_name(type), quant_name(want));
+}
+
 int convert__mix_apply(struct convert *c, struct err *e)
 {
+    size_t fell[QUANT_TYPE_END][QUANT_TYPE_END] = {0};
     int m = find(c->opts->type, e);
     if (m < 0) return m;
     bool tied = true;
@@ -181,10 +190,10 @@ int convert__mix_apply(struct convert *c, struct err *e)
         if (is_small(t)) continue;
         uint32_t want = choose(c, t, mixes[m].type, mixes[m].mix, tied);
         t->type = fallback(want, t->dim[0]);
-        if (t->type != want)
-            convert__note(c, "%s: rows of %llu values are no blocks of %u: %s instead of %s",
-                          t->name, (unsigned long long)t->dim[0], quant_block(want),
-                          quant_name(t->type), quant_name(want));
+        if (t->type != want) fell[want][t->type]++;
     }
+    for (uint32_t want = 0; want < QUANT_TYPE_END; want++)
+        for (uint32_t type = 0; type < QUANT_TYPE_END; type++)
+            note_fallback(c, want, type, fell[want][type]);
     return 0;
 }

@@ -72,7 +72,11 @@ static void lined_block(uint32_t type, const float *x, uint8_t *b)
     struct quantize__line l = quantize__fit_line(x, 32, hi, false);
     l.d = quantize__half(l.d);
     l.m = quantize__half(l.m);
-    quantize__try_line(x, l, 32, hi, q);
+    /* Where half floats are too coarse for values this small, nothing is nearer. */
+    if (quantize__try_line(x, l, 32, hi, q) > quantize__power(x, 32)) {
+        l = (struct quantize__line){0, 0};
+        quantize__try_line(x, l, 32, hi, q);
+    }
     quantize__put_half(b, l.d);
     quantize__put_half(b + 2, l.m);
     if (type == QUANT_Q4_1)

@@ -65,6 +65,13 @@ static void products(const float *x, const float *q, int n, float *xq, float *qq
     *qq = sum(b);
 }
 
+float quantize__power(const float *x, int n)
+{
+    float xx, unused;
+    products(x, x, n, &xx, &unused);
+    return xx;
+}
+
 float quantize__try(const struct quantize__codes *c, const float *x, float d, int n, float *q)
 {
     float e[LANES] = {0}, inverse = 1 / d;
@@ -157,15 +164,11 @@ static bool improve_line(const float *x, struct quantize__line l, int n, float h
     code_line(x, l, n, hi, q);
     struct sums s = line_sums(x, q, n);
     float det = (float)n * s.qq - s.q * s.q;
-    if (!(det > 0)) return false;
+    if (!(s.qq > 0)) return false;
     l.d = ((float)n * s.xq - s.x * s.q) / det;
     l.m = (s.x * s.qq - s.q * s.xq) / det;
+    if (!(det > 0) || (below && l.m > 0)) l = (struct quantize__line){s.xq / s.qq, 0};
     float now = l.d * s.xq + l.m * s.x;
-    if (below && l.m > 0) {
-        l.m = 0;
-        l.d = s.xq / s.qq;
-        now = l.d * s.xq;
-    }
     if (!(l.d > 0) || !(now > *gain)) return false;
     *gain = now;
     *best = l;

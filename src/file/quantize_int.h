@@ -39,6 +39,8 @@ struct quantize__line {
 struct quantize__line quantize__fit_line(const float *x, int n, float hi, bool below);
 float quantize__try_line(const float *x, struct quantize__line l, int n, float hi, float *q);
 
+/* The error of a block that is all 0. */
+float quantize__power(const float *x, int n);
 /* What is left of a float as half. */
 float quantize__half(float v);
 void quantize__put_half(uint8_t *b, float v);

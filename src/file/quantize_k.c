@@ -196,6 +196,7 @@ static void fit_lined(const struct lined *k, const float *x, struct lined_fit *f
         if (other.error < f->error) *f = other;
     }
     for (int i = 0; i < ROUNDS; i++) turn_lined(k, x, f);
+    if (f->error > quantize__power(x, 256)) start_lined(k, x, want, 0, 0, f);
 }
 
 /* ---- bits; the layouts are those of quant.c, read backwards ---- */
