@@ -50,6 +50,14 @@ static int check_settings(const struct convert *c, struct err *e)
     if (c->family & (CONVERT__QWEN2 | CONVERT__QWEN3) &&
         json_is_true(json_object_get(c->config, "use_sliding_window")))
         return err_set(e, ERR_UNSUPPORTED, "config.json: use_sliding_window is not supported");
+    /* 27B models divide by the width a head would have, all others by the head's own. */
+    const json_t *scalar = json_object_get(c->config, "query_pre_attn_scalar");
+    double by = json_number_value(scalar), layers = c->dims.layers;
+    bool wide = layers == (c->family == CONVERT__GEMMA3 ? 62 : 46);
+    double want_by = wide ? c->dims.d / c->dims.heads : c->dims.d_head;
+    if (c->family & CONVERT__GEMMA && json_is_number(scalar) && by != want_by)
+        return err_set(e, ERR_UNSUPPORTED, "config.json: query_pre_attn_scalar %g, not %g", by,
+                       want_by);
     const char *position = convert__str(c->config, "position_embedding_type");
     if (c->family == CONVERT__BERT && position && strcmp(position, "absolute") != 0)
         return err_set(e, ERR_UNSUPPORTED, "config.json: position_embedding_type %.40s", position);
@@ -64,7 +72,7 @@ int convert__dims_read(struct convert *c, struct err *e)
 {
     const json_t *j = c->config;
     struct convert__dims *d = &c->dims;
-    if (find_family(c, e) || check_settings(c, e)) return e->code;
+    if (find_family(c, e)) return e->code;
     bool mixtral = strcmp(c->model, "MixtralForCausalLM") == 0;
     uint32_t ctx = c->family == CONVERT__GEMMA3 ? 131072 : 0;
     if (convert__u32(j, "num_hidden_layers", 0, 1, 1024, &d->layers, e) ||
@@ -80,9 +88,10 @@ int convert__dims_read(struct convert *c, struct err *e)
     if (d->heads % d->kv_heads)
         return err_set(e, ERR_FORMAT, "config.json: %u heads share %u of keys and values", d->heads,
                        d->kv_heads);
-    if (!mixtral) return 0;
-    if (convert__u32(j, "num_local_experts", 8, 2, 1024, &d->experts, e)) return e->code;
-    return convert__u32(j, "num_experts_per_tok", 2, 1, d->experts, &d->experts_used, e);
+    if (mixtral && (convert__u32(j, "num_local_experts", 8, 2, 1024, &d->experts, e) ||
+                    convert__u32(j, "num_experts_per_tok", 2, 1, d->experts, &d->experts_used, e)))
+        return e->code;
+    return check_settings(c, e);
 }
 
 /* The settings of RoPE, wherever this version of the library has put them; may be NULL. */

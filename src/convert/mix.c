@@ -1,7 +1,8 @@
 /* Which type each tensor gets: llama.cpp's mixtures, so that a q4_k_m of ours has the same tensors in
  * the same types as one of theirs. Vectors, norms, routers, positions and token types stay float32;
  * of the matrices those that cost the most accuracy get more bits. A row that is no whole number of
- * blocks gets a type of about as many bits whose blocks fit, and a note.
+ * blocks gets a type of about as many bits whose blocks fit, and a note. mxfp4 differs: llama.cpp has it
+ * for experts only, here all matrices but the head take it.
  */
 #include "convert_int.h"
 
@@ -173,8 +174,8 @@ static uint32_t choose(const struct convert *c, const struct convert__tensor *t,
 static void note_fallback(const struct convert *c, uint32_t want, uint32_t type, size_t n)
 {
     if (n)
-        convert__note(c, "%zu tensors whose rows are no blocks of %u values: %s instead of %s", n,
-                      quant_block(want), quant_name(type), quant_name(want));
+        convert__note(c, "rows of %zu tensor%s are no whole blocks of %u values: %s instead of %s",
+                      n, n == 1 ? "" : "s", quant_block(want), quant_name(type), quant_name(want));
 }
 
 int convert__mix_apply(struct convert *c, struct err *e)

@@ -233,6 +233,31 @@ def types(work):
         check(f"{t}: {d:.4f} from f32", d < bound, (d, p.stderr.decode()))
 
 
+def merged(symbols, ranks):
+    """Byte-pair encoding in its plainest form."""
+    while True:
+        best = min(((ranks.get((a, b), math.inf), i) for i, (a, b) in enumerate(zip(symbols, symbols[1:]))),
+                   default=(math.inf, 0))
+        if best[0] == math.inf:
+            return symbols
+        symbols[best[1]:best[1] + 2] = ["".join(symbols[best[1]:best[1] + 2])]
+
+
+def tokens(work):
+    """The file's vocabulary cuts text as the folder's does: pieces of Gemma, whose scores come from the merges."""
+    text = "what a (abacus) has  a nab at ba aa aaaa\n\u00e9 "
+    for shape in ("gemma2-tiny", "gemma3-tiny"):
+        with open(f"{work}/{shape}/tokenizer.json") as f:
+            model = json.load(f)["model"]
+        ranks = {tuple(m.split(" ")): i for i, m in enumerate(model["merges"])}
+        want = []
+        for piece in merged(list(text.replace(" ", "\u2581")), ranks):
+            known = piece in model["vocab"]
+            want += [model["vocab"][piece]] if known else [model["vocab"][f"<0x{b:02X}>"] for b in piece.encode()]
+        p = run(SOLVENT, "tokenize", "-m", f"{work}/{shape}.gguf", "--no-special", input=text.encode())
+        check(f"{shape}: tokens", [int(i) for i in p.stdout.split()] == want, (p.stdout, want, p.stderr))
+
+
 def content(path):
     with open(path, "rb") as f:
         return f.read()
@@ -327,6 +352,7 @@ def killed(work):
 def main():
     with tempfile.TemporaryDirectory() as work:
         families(work)
+        tokens(work)
         types(work)
         same_bytes(work)
         refusals(work)
