@@ -63,7 +63,7 @@ static void put_text(struct gguf_str s, size_t limit, enum text_for whom)
             return;
         }
         bool plain = c.code >= 0x20 && (c.code < 0x7f || c.code > 0x9f) &&
-                     c.class != UNICODE_OTHER && c.code != UNICODE_REPLACEMENT &&
+                     !(c.class & UNICODE_OTHER) && c.code != UNICODE_REPLACEMENT &&
                      (whom == FOR_PEOPLE || (c.code != '"' && c.code != '\\'));
         if (plain)
             fwrite(s.p + i, 1, c.bytes, stdout);

@@ -17,6 +17,7 @@ static const struct {
     {"inspect", "what is in a model file, and what it will need", cmd_inspect},
     {"tokenize", "text to token ids and back", cmd_tokenize},
     {"template", "messages to the prompt a model was trained on", cmd_template},
+    {"embed", "texts to vectors", cmd_embed},
     {"bench", "speed of prefill and decode, and the share of the machine's peak", cmd_bench},
     {"perplexity", "how well a model predicts a text", cmd_perplexity},
 };

@@ -30,8 +30,8 @@ struct engine {
     int32_t *tokens;
     int *pos, *out_rows;
     struct nn_span *spans; /* [max_seqs] */
-    float *logits;         /* [logit_rows][vocab] */
-    int logit_rows;
+    float *out;            /* logits or hidden rows of a step */
+    size_t out_floats;
 };
 
 static int limits(struct engine *en, const struct engine_opts *o, struct err *e)
@@ -49,6 +49,24 @@ static int limits(struct engine *en, const struct engine_opts *o, struct err *e)
     return 0;
 }
 
+static size_t width(const struct engine *en, bool hidden)
+{
+    return (size_t)(hidden ? en->info.d_model : en->info.vocab);
+}
+
+/* Only a step that wants more than any before it allocates. */
+static int room_for(struct engine *en, size_t floats, struct err *e)
+{
+    if (floats <= en->out_floats) return 0;
+    size_t bytes = (floats * sizeof *en->out + 63) / 64 * 64;
+    float *p = aligned_alloc(64, bytes);
+    if (!p) return err_nomem(e, bytes, "logits");
+    free(en->out);
+    en->out = p;
+    en->out_floats = floats;
+    return 0;
+}
+
 static int make_rows(struct engine *en, struct err *e)
 {
     size_t n = (size_t)en->chunk;
@@ -56,22 +74,23 @@ static int make_rows(struct engine *en, struct err *e)
     en->pos = malloc(n * sizeof *en->pos);
     en->out_rows = malloc(n * sizeof *en->out_rows);
     en->spans = malloc((size_t)en->max_seqs * sizeof *en->spans);
-    en->logit_rows = en->max_seqs;
-    size_t bytes = (size_t)en->logit_rows * (size_t)en->info.vocab * sizeof *en->logits;
-    en->logits = aligned_alloc(64, (bytes + 63) / 64 * 64);
-    if (!en->tokens || !en->pos || !en->out_rows || !en->spans || !en->logits)
-        return err_nomem(e, bytes, "the rows of a step");
-    return 0;
+    if (!en->tokens || !en->pos || !en->out_rows || !en->spans)
+        return err_nomem(e, n * sizeof *en->pos, "the rows of a step");
+    return room_for(en, (size_t)en->max_seqs * width(en, !en->info.head), e);
 }
 
 static int open_kv(struct engine *en, const struct engine_opts *o, struct err *e)
 {
     int train = en->info.ctx_train;
     en->ctx = o->ctx ? o->ctx : train < CTX_DEFAULT ? train : CTX_DEFAULT;
+    if (en->info.encoder && !o->ctx && en->ctx > en->chunk) en->ctx = en->chunk;
+    if (en->info.encoder && (en->ctx > train || en->ctx > en->chunk))
+        return err_set(e, ERR_USAGE, "a context of %d tokens; this model can read %d at once",
+                       en->ctx, train < en->chunk ? train : en->chunk);
     int64_t tokens = o->kv_tokens ? o->kv_tokens : (int64_t)en->ctx * en->max_seqs;
     if (tokens > INT32_MAX / 2)
         return err_set(e, ERR_LIMIT, "%lld tokens of KV cache", (long long)tokens);
-    struct nn_kv shape = {.layers = en->info.layers,
+    struct nn_kv shape = {.layers = en->info.kv_layers,
                           .heads = en->info.kv_heads,
                           .d_head = en->info.d_head,
                           .f32 = o->exact};
@@ -86,11 +105,20 @@ int engine_open(struct engine **out, const char *path, const struct engine_opts 
     if (!rc) rc = gguf_open(&en->g, path, e);
     if (!rc) rc = tok_open(&en->tok, en->g, e);
     if (!rc) rc = nn_open(&en->nn, o->threads ? o->threads : cpu_count(), o->cpu, o->exact, e);
-    struct llm_opts m = {en->chunk, o->packs, path, o->progress, o->progress_arg};
+    struct llm_opts m = {.max_rows = en->chunk,
+                         .no_head = o->embed,
+                         .packs = o->packs,
+                         .path = path,
+                         .progress = o->progress,
+                         .progress_arg = o->progress_arg};
     if (!rc) rc = llm_open(&en->llm, en->g, en->nn, &m, e);
     if (!rc) {
         llm_info(en->llm, &en->info);
-        rc = open_kv(en, o, e);
+        rc = en->info.head || o->embed
+                 ? open_kv(en, o, e)
+                 : err_set(e, ERR_UNSUPPORTED,
+                           "a %s model has no words to say, only vectors: see `solvent embed`",
+                           en->info.arch);
     }
     if (!rc) rc = make_rows(en, e);
     if (rc)
@@ -112,15 +140,15 @@ void engine_close(struct engine *en)
     free(en->pos);
     free(en->out_rows);
     free(en->spans);
-    free(en->logits);
+    free(en->out);
     free(en);
 }
 
 void engine_info(const struct engine *en, struct engine_info *info)
 {
     const struct llm_info *m = &en->info;
-    size_t rows = (size_t)en->logit_rows * (size_t)m->vocab * sizeof(float);
     *info = (struct engine_info){.arch = m->arch,
+                                 .encoder = m->encoder,
                                  .cpu = nn_kern(en->nn)->name,
                                  .threads = nn_threads(en->nn),
                                  .ctx = en->ctx,
@@ -128,10 +156,13 @@ void engine_info(const struct engine *en, struct engine_info *info)
                                  .n_layers = m->layers,
                                  .d_model = m->d_model,
                                  .n_vocab = m->vocab,
+                                 .chunk = en->chunk,
+                                 .max_seqs = en->max_seqs,
+                                 .pooling = m->pooling,
                                  .n_params = m->params,
                                  .weight_bytes = m->weight_bytes,
                                  .kv_bytes = en->kv.bytes,
-                                 .step_bytes = m->scratch_bytes + rows,
+                                 .step_bytes = m->scratch_bytes + en->out_floats * sizeof *en->out,
                                  .macs_per_token = m->macs_per_token,
                                  .macs_head = m->macs_head,
                                  .bytes_per_token = m->bytes_per_token};
@@ -174,9 +205,41 @@ void engine_seq_truncate(struct engine *en, int seq, int n)
     kv_shrink(&en->kv, seq, n);
 }
 
-static int rows_wanted(const struct engine_slice *s)
+int engine_room(const struct engine *en)
 {
-    return s->want == ENGINE_LOGITS_ALL ? s->n : s->want == ENGINE_LOGITS_LAST ? 1 : 0;
+    return en->kv.n_free * KERN_PAGE;
+}
+
+static bool wants_all(const struct engine_slice *s)
+{
+    return s->want == ENGINE_LOGITS_ALL || s->want == ENGINE_HIDDEN_ALL;
+}
+
+static bool wants_hidden(const struct engine_slice *s)
+{
+    return s->want >= ENGINE_HIDDEN_LAST;
+}
+
+/* What kind of rows the slices want, all the same. */
+static int check_wants(const struct engine *en, const struct engine_slice *slices, int n_slices,
+                       bool *hidden, struct err *e)
+{
+    bool logits = false;
+    for (int i = 0; i < n_slices; i++) {
+        const struct engine_slice *s = &slices[i];
+        if (wants_hidden(s))
+            *hidden = true;
+        else if (s->want != ENGINE_LOGITS_NONE)
+            logits = true;
+        if (wants_all(s) && s->n > en->chunk)
+            return err_set(e, ERR_LIMIT, "%s of %d tokens at once; up to %d are possible",
+                           *hidden ? "hidden rows" : "logits", s->n, en->chunk);
+    }
+    if (logits && *hidden)
+        return err_set(e, ERR_USAGE, "a step gives logits or hidden rows, not both");
+    if (logits && !en->info.head)
+        return err_set(e, ERR_UNSUPPORTED, "logits are wanted, but no LM head is loaded");
+    return 0;
 }
 
 static int check(const struct engine *en, const struct engine_slice *slices, int n_slices,
@@ -192,15 +255,16 @@ static int check(const struct engine *en, const struct engine_slice *slices, int
         if (s->n < 1 || s->n > en->ctx - q->len)
             return err_set(e, ERR_LIMIT, "%d tokens after %d do not fit a context of %d", s->n,
                            q->len, en->ctx);
-        if (s->want == ENGINE_LOGITS_ALL && s->n > en->chunk)
-            return err_set(e, ERR_LIMIT, "logits of %d tokens at once; up to %d are possible", s->n,
-                           en->chunk);
+        if (en->info.encoder && q->len)
+            return err_set(e, ERR_LIMIT,
+                           "an encoder reads a text at once; sequence %d holds %d tokens", s->seq,
+                           q->len);
         for (int t = 0; t < s->n; t++)
             if (s->tokens[t] < 0 || s->tokens[t] >= en->info.vocab)
                 return err_set(e, ERR_FORMAT, "token %d is outside the vocabulary of %d",
                                s->tokens[t], en->info.vocab);
         pages += kv_pages_of(q->len + s->n) - q->n_pages;
-        *rows += rows_wanted(s);
+        *rows += wants_all(s) ? s->n : s->want != ENGINE_LOGITS_NONE;
     }
     if (pages > en->kv.n_free)
         return err_set(e, ERR_LIMIT, "the KV cache has %d pages left, %d are needed", en->kv.n_free,
@@ -208,17 +272,22 @@ static int check(const struct engine *en, const struct engine_slice *slices, int
     return 0;
 }
 
-/* Only a step that wants more logits than any before it allocates. */
-static int room_for_logits(struct engine *en, int rows, struct err *e)
+/* Where the next wanted row of the pass goes. */
+static float *out_at(const struct engine *en, const struct llm_step *pass)
 {
-    if (rows <= en->logit_rows) return 0;
-    size_t bytes = (size_t)rows * (size_t)en->info.vocab * sizeof *en->logits;
-    float *p = aligned_alloc(64, (bytes + 63) / 64 * 64);
-    if (!p) return err_nomem(e, bytes, "logits");
-    free(en->logits);
-    en->logits = p;
-    en->logit_rows = rows;
-    return 0;
+    bool hidden = pass->hidden != NULL;
+    return (hidden ? pass->hidden : pass->logits) + (size_t)pass->n_out * width(en, hidden);
+}
+
+/* An empty pass that puts what is wanted at out. */
+static void begin_pass(const struct engine *en, struct llm_step *pass, float *out, bool hidden)
+{
+    *pass = (struct llm_step){.tokens = en->tokens,
+                              .pos = en->pos,
+                              .spans = en->spans,
+                              .out_rows = en->out_rows,
+                              .logits = hidden ? NULL : out,
+                              .hidden = hidden ? out : NULL};
 }
 
 /* Rows first .. first + n - 1 of slice s into the pass. */
@@ -230,8 +299,8 @@ static void add_rows(struct engine *en, struct llm_step *pass, struct engine_sli
         en->tokens[pass->n + t] = s->tokens[first + t];
         en->pos[pass->n + t] = start + first + t;
         bool last = first + t == s->n - 1;
-        if (s->want == ENGINE_LOGITS_ALL || (s->want == ENGINE_LOGITS_LAST && last)) {
-            if (!s->logits) s->logits = pass->logits + (size_t)pass->n_out * (size_t)en->info.vocab;
+        if (wants_all(s) || (s->want != ENGINE_LOGITS_NONE && last)) {
+            if (!s->logits) s->logits = out_at(en, pass);
             en->out_rows[pass->n_out++] = pass->n + t;
         }
     }
@@ -242,29 +311,24 @@ static void add_rows(struct engine *en, struct llm_step *pass, struct engine_sli
 static void run_pass(struct engine *en, struct llm_step *pass)
 {
     llm_forward(en->llm, &en->kv.store, pass);
-    float *logits = pass->logits + (size_t)pass->n_out * (size_t)en->info.vocab;
-    *pass = (struct llm_step){.tokens = en->tokens,
-                              .pos = en->pos,
-                              .spans = en->spans,
-                              .out_rows = en->out_rows,
-                              .logits = logits};
+    begin_pass(en, pass, out_at(en, pass), pass->hidden != NULL);
 }
 
 int engine_step(struct engine *en, struct engine_slice *slices, int n_slices, struct err *e)
 {
+    bool hidden = false;
+    struct llm_step pass;
     int rows = 0, rc = check(en, slices, n_slices, &rows, e);
-    if (!rc) rc = room_for_logits(en, rows, e);
+    if (!rc) rc = check_wants(en, slices, n_slices, &hidden, e);
+    if (!rc) rc = room_for(en, (size_t)rows * width(en, hidden), e);
     if (rc) return rc;
-    struct llm_step pass = {.tokens = en->tokens,
-                            .pos = en->pos,
-                            .spans = en->spans,
-                            .out_rows = en->out_rows,
-                            .logits = en->logits};
+    begin_pass(en, &pass, en->out, hidden);
     for (int i = 0; i < n_slices; i++) {
         struct engine_slice *s = &slices[i];
         int start = en->kv.seqs[s->seq].len;
         kv_grow(&en->kv, s->seq, start + s->n);
         s->logits = NULL;
+        if (en->info.encoder && s->n > en->chunk - pass.n) run_pass(en, &pass);
         for (int done = 0, n; done < s->n; done += n) {
             n = s->n - done < en->chunk - pass.n ? s->n - done : en->chunk - pass.n;
             add_rows(en, &pass, s, start, done, n);

@@ -31,6 +31,7 @@ struct engine_opts {
     int chunk;         /* most tokens of one forward pass; longer slices are cut; 0: 512 */
     const char *packs; /* folder that keeps packed weights between runs, or NULL */
     const char *cpu;   /* "ref", "avx2", "avx512"; NULL: the best this machine has */
+    bool embed;        /* no LM head is loaded: hidden rows only; demanded by models that have none */
     bool exact;        /* float32 activations and KV: the reference for accuracy, slow */
     void (*progress)(void *arg, int64_t done, int64_t total); /* of load, may be NULL */
     void *progress_arg;
@@ -43,7 +44,9 @@ void engine_close(struct engine *en);
 struct engine_info {
     const char *arch; /* "qwen2" */
     const char *cpu;  /* "avx512" */
-    int threads, ctx, ctx_train, n_layers, d_model, n_vocab;
+    bool encoder;     /* a text is one slice, and only hidden rows come of it */
+    int threads, ctx, ctx_train, n_layers, d_model, n_vocab, chunk, max_seqs;
+    int pooling; /* what the file wants to stand for a text, enum llm_pooling */
     int64_t n_params;
     size_t weight_bytes;    /* as packed in memory */
     size_t kv_bytes;        /* of the whole cache */
@@ -62,21 +65,31 @@ void engine_seq_close(struct engine *en, int seq);
 int engine_seq_len(const struct engine *en, int seq); /* tokens held */
 /* Forgets all tokens from position n on (n <= engine_seq_len). */
 void engine_seq_truncate(struct engine *en, int seq, int n);
+/* Tokens that new sequences could hold together if each filled its last page. */
+int engine_room(const struct engine *en);
 
-enum engine_want { ENGINE_LOGITS_NONE, ENGINE_LOGITS_LAST, ENGINE_LOGITS_ALL };
+/* Of the last token or of all: logits, or the hidden rows after the last norm. */
+enum engine_want {
+    ENGINE_LOGITS_NONE,
+    ENGINE_LOGITS_LAST,
+    ENGINE_LOGITS_ALL,
+    ENGINE_HIDDEN_LAST,
+    ENGINE_HIDDEN_ALL
+};
 
 struct engine_slice {
     int seq;
     const int32_t *tokens; /* appended to the sequence */
     int n;
     enum engine_want want;
-    /* Out: [1 or n][engine_vocab] float32, the engine's, until the next step. NULL if none wanted.
-     */
+    /* Out: the rows wanted, [1 or n][engine_vocab] or, hidden ones, [1 or n][d_model]; float32, the
+     * engine's, until the next step. NULL if none wanted. */
     const float *logits;
 };
 /* Computes all slices in one step (cut into passes of at most `chunk` tokens together). No two
  * slices name the same sequence. ERR_LIMIT when a sequence would outgrow ctx or the pages run out,
- * nothing changed. ENGINE_LOGITS_ALL only for n <= chunk. */
+ * nothing changed. ENGINE_LOGITS_ALL and ENGINE_HIDDEN_ALL only for n <= chunk; logits and hidden
+ * rows never in one step. An encoder takes empty sequences only. */
 ERR_DOOR int engine_step(struct engine *en, struct engine_slice *slices, int n_slices,
                          struct err *e);
 

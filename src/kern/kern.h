@@ -122,10 +122,13 @@ struct kern {
     void (*attn)(const struct kern_attn *a);
 
     void (*rms_norm)(float *out, const float *x, const float *w /* or NULL */, int n, float eps);
+    void (*layer_norm)(float *out, const float *x, const float *w, const float *b, int n,
+                       float eps);
     void (*rope)(float *x, const float *cos_sin /* [2][d_rot / 2] */, int d_rot,
                  enum kern_rope kind);
     void (*silu_mul)(float *gate, const float *up, int n); /* gate = silu(gate) * up */
     void (*gelu_mul)(float *gate, const float *up, int n); /* tanh form */
+    void (*gelu)(float *x, int n);                         /* x = x * Phi(x), erf form */
     void (*add)(float *x, const float *y, int n);
     void (*softcap)(float *x, int n, float cap);
     void (*to_f16)(uint16_t *out, const float *x, int n);

@@ -84,7 +84,10 @@ static void layer(const struct llm *m, int l, const struct llm__pass *p)
     nn_rope(nn, s->q, &m->rope[local], s->rope[local], n, d->heads, d->d_head);
     nn_rope(nn, s->k, &m->rope[local], s->rope[local], n, d->kv_heads, d->d_head);
     nn_kv_put(nn, p->kv, l, p->spans, p->n_spans, s->k, s->v);
-    struct nn_attn a = {d->heads, w->scale, w->softcap, w->sliding ? d->window : 0};
+    struct nn_attn a = {.heads = d->heads,
+                        .scale = w->scale,
+                        .softcap = w->softcap,
+                        .window = w->sliding ? d->window : 0};
     nn_attention(nn, s->o, s->q, &a, p->kv, l, p->spans, p->n_spans);
     nn_matmul(nn, &(struct nn_mm){s->h, &w->wo, NULL, false}, 1, s->o, n);
     nn_rms_norm(nn, s->h, s->h, w->att_post, n, d->d, d->eps);
@@ -99,4 +102,4 @@ static void layer(const struct llm *m, int l, const struct llm__pass *p)
     nn_add(nn, s->x, s->h, n, d->d);
 }
 
-const struct llm__family llm__gemma = {{"gemma2", "gemma3"}, open, layer};
+const struct llm__family llm__gemma = {.archs = {"gemma2", "gemma3"}, .open = open, .layer = layer};

@@ -96,4 +96,4 @@ static void layer(const struct llm *m, int l, const struct llm__pass *p)
     nn_matmul(nn, &(struct nn_mm){s->x, &w->down, NULL, true}, 1, s->gate, n);
 }
 
-const struct llm__family llm__llama = {{"llama"}, open, layer};
+const struct llm__family llm__llama = {.archs = {"llama"}, .open = open, .layer = layer};

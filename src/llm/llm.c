@@ -3,6 +3,7 @@
 #include "llm_int.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -84,10 +85,18 @@ void llm_info(const struct llm *m, struct llm_info *info)
     const struct llm__dims *d = &m->dims;
     const char *arch = m->family->archs[0];
     struct gguf_str name;
+    char key[64];
+    uint32_t pooling = LLM_POOLING_NONE;
     gguf_string(m->g, "general.architecture", &name);
     for (const char *const *a = m->family->archs; *a; a++)
         if (gguf_str_eq(name, *a)) arch = *a;
+    snprintf(key, sizeof key, "%s.pooling_type", arch);
+    gguf_u32(m->g, key, &pooling);
     *info = (struct llm_info){.arch = arch,
+                              .encoder = m->family->encoder,
+                              .head = m->head.rows > 0,
+                              .pooling = pooling <= LLM_POOLING_LAST ? (int)pooling : 0,
+                              .kv_layers = m->family->encoder ? 1 : d->layers,
                               .layers = d->layers,
                               .d_model = d->d,
                               .heads = d->heads,
@@ -118,6 +127,7 @@ void llm_forward(struct llm *m, const struct nn_kv *kv, const struct llm_step *s
     const struct llm__dims *d = &m->dims;
     struct llm__pass p = {m->nn, kv, s->spans, s->n_spans, s->n};
     embed(m, s);
+    if (m->family->embed) m->family->embed(m, s);
     for (int i = 0; i < 2; i++)
         if (m->rope[i].d_rot) nn_rope_table(m->nn, &m->rope[i], m->s.rope[i], s->pos, s->n);
     for (int l = 0; l < d->layers; l++) m->family->layer(m, l, &p);
@@ -125,7 +135,11 @@ void llm_forward(struct llm *m, const struct nn_kv *kv, const struct llm_step *s
         memcpy(m->s.h + (size_t)i * (size_t)d->d, m->s.x + (size_t)s->out_rows[i] * (size_t)d->d,
                (size_t)d->d * sizeof(float));
     if (!s->n_out) return;
-    nn_rms_norm(m->nn, m->s.h, m->s.h, m->out_norm, s->n_out, d->d, d->eps);
+    if (m->out_norm) nn_rms_norm(m->nn, m->s.h, m->s.h, m->out_norm, s->n_out, d->d, d->eps);
+    if (s->hidden) {
+        memcpy(s->hidden, m->s.h, (size_t)s->n_out * (size_t)d->d * sizeof(float));
+        return;
+    }
     nn_matmul_fine(m->nn, s->logits, &m->head, m->s.h, s->n_out);
     if (d->final_softcap != 0) nn_softcap(m->nn, s->logits, s->n_out, d->vocab, d->final_softcap);
 }

@@ -18,6 +18,10 @@ struct llm;
 
 struct llm_info {
     const char *arch;
+    bool encoder;  /* reads a text whole and in one pass, forwards and backwards; has no LM head */
+    bool head;     /* the LM head is loaded */
+    int pooling;   /* the file's wish, enum llm_pooling */
+    int kv_layers; /* that the KV cache must hold at once */
     int layers, d_model, heads, kv_heads, d_head, vocab, ctx_train;
     int64_t params;
     size_t weight_bytes; /* packed, in memory or mapped */
@@ -27,8 +31,12 @@ struct llm_info {
     size_t bytes_per_token; /* packed bytes of all of those */
 };
 
+/* What stands for a text: the file's numbers. */
+enum llm_pooling { LLM_POOLING_NONE, LLM_POOLING_MEAN, LLM_POOLING_CLS, LLM_POOLING_LAST };
+
 struct llm_opts {
     int max_rows;      /* of a step */
+    bool no_head;      /* the LM head is not loaded: only hidden rows can be wanted */
     const char *packs; /* folder that keeps packed weights between runs (packfile.h), or NULL */
     const char *path;  /* of the model, for packs */
     void (*progress)(void *arg, int64_t done, int64_t total); /* bytes packed; may be NULL */
@@ -50,6 +58,7 @@ struct llm_step {
     const int *out_rows; /* [n_out] rows whose logits are wanted */
     int n_out;
     float *logits; /* [n_out][vocab] */
+    float *hidden; /* not NULL: wanted instead of logits, [n_out][d_model] after the last norm */
 };
 void llm_forward(struct llm *m, const struct nn_kv *kv, const struct llm_step *s);
 

@@ -42,6 +42,8 @@ struct llm__family {
     const char *archs[6];
     void (*open)(struct llm *m, struct llm__load *l); /* a failure is the loader's to tell */
     void (*layer)(const struct llm *m, int l, const struct llm__pass *p);
+    bool encoder; /* as in struct llm_info; its layers end in their norm, so there is no last one */
+    void (*embed)(const struct llm *m, const struct llm_step *s); /* more than the tokens' rows */
 };
 
 struct llm {
@@ -52,7 +54,7 @@ struct llm {
     struct llm__dims dims;
     const void *layers; /* the family's [layers] */
     const struct gguf_tensor *embed;
-    struct nn_mat head;
+    struct nn_mat head;     /* rows 0: not loaded */
     const float *out_norm;  /* [d] */
     struct nn_rope rope[2]; /* d_rot 0: not used */
     struct llm__scratch s;
@@ -64,7 +66,7 @@ struct llm {
     int max_rows;
 };
 
-extern const struct llm__family llm__gemma, llm__llama, llm__qwen;
+extern const struct llm__family llm__bert, llm__gemma, llm__llama, llm__qwen;
 
 /* Loader. After a failure the calls do nothing; llm__load_ok tells. */
 void *llm__alloc(struct llm__load *l, size_t n, size_t size);
@@ -74,6 +76,9 @@ void llm__mat(struct llm__load *l, struct nn_mat *m, int64_t rows, int64_t k, co
 void llm__mats(struct llm__load *l, struct nn_mat *m, int n, int64_t rows, int64_t k,
                const char *name, ...) __attribute__((format(printf, 6, 7)));
 void llm__vec(struct llm__load *l, const float **v, int64_t n, const char *name, ...)
+    __attribute__((format(printf, 4, 5)));
+/* A small matrix as float32, [rows][n]; NULL after a failure. */
+float *llm__rows(struct llm__load *l, int64_t rows, int64_t n, const char *name, ...)
     __attribute__((format(printf, 4, 5)));
 /* Leaves NULL where the file has no such tensor. */
 void llm__vec_maybe(struct llm__load *l, const float **v, int64_t n, const char *name, ...)

@@ -126,33 +126,42 @@ void llm__mats(struct llm__load *l, struct nn_mat *m, int n, int64_t rows, int64
     if (!l->failed) bind(l, m, n, rows, k, full);
 }
 
-static void vec(struct llm__load *l, const float **v, int64_t n, const char *name)
+/* One that is no matrix may have one row only. */
+static float *rows_of(struct llm__load *l, int64_t rows, int64_t n, const char *name)
 {
     const struct gguf_tensor *t = find(l, name);
-    if (!t) return;
-    if (t->n_dims != 1 || t->dim[0] != (uint64_t)n) {
-        err_set(l->e, ERR_FORMAT, "tensor %s has %llu values, not %lld", name,
-                (unsigned long long)t->dim[0], (long long)n);
+    if (!t) return NULL;
+    if (t->dim[0] != (uint64_t)n || t->dim[1] != (uint64_t)rows || t->dim[2] != 1 ||
+        t->dim[3] != 1) {
+        err_set(l->e, ERR_FORMAT, "tensor %s is %llu x %llu, not %lld x %lld", name,
+                (unsigned long long)t->dim[0], (unsigned long long)t->dim[1], (long long)n,
+                (long long)rows);
         fail(l);
-        return;
+        return NULL;
     }
-    float *out = llm__alloc(l, (size_t)n, sizeof *out);
-    if (!out) return;
-    quant_row_to_f32(t->type, t->data, out, (size_t)n);
-    l->m->params += n;
-    *v = out;
+    float *out = llm__alloc(l, (size_t)(rows * n), sizeof *out);
+    if (!out) return NULL;
+    quant_row_to_f32(t->type, t->data, out, (size_t)(rows * n));
+    l->m->params += rows * n;
+    return out;
+}
+
+float *llm__rows(struct llm__load *l, int64_t rows, int64_t n, const char *name, ...)
+{
+    NAME(full, name);
+    return l->failed ? NULL : rows_of(l, rows, n, full);
 }
 
 void llm__vec(struct llm__load *l, const float **v, int64_t n, const char *name, ...)
 {
     NAME(full, name);
-    if (!l->failed) vec(l, v, n, full);
+    if (!l->failed) *v = rows_of(l, 1, n, full);
 }
 
 void llm__vec_maybe(struct llm__load *l, const float **v, int64_t n, const char *name, ...)
 {
     NAME(full, name);
-    if (!l->failed && gguf_tensor(l->m->g, full)) vec(l, v, n, full);
+    if (!l->failed && gguf_tensor(l->m->g, full)) *v = rows_of(l, 1, n, full);
 }
 
 bool llm__has(const struct llm__load *l, const char *name, ...)
@@ -251,7 +260,8 @@ static int read_dims(struct llm__load *l)
     d->experts = (int)llm__u32(l, "expert_count", 0);
     d->experts_used = (int)llm__u32(l, "expert_used_count", 0);
     d->window = (int)llm__u32(l, "attention.sliding_window", 0);
-    d->eps = llm__f32(l, "attention.layer_norm_rms_epsilon", 1e-5f);
+    d->eps = llm__f32(l, "attention.layer_norm_rms_epsilon",
+                      llm__f32(l, "attention.layer_norm_epsilon", 1e-5f));
     const struct {
         const char *name;
         int value, min, max;
@@ -289,7 +299,7 @@ static int read_dims(struct llm__load *l)
     return 0;
 }
 
-static int bind_ends(struct llm__load *l)
+static int bind_ends(struct llm__load *l, bool no_head)
 {
     struct llm *m = l->m;
     m->embed = find(l, "token_embd.weight");
@@ -300,7 +310,8 @@ static int bind_ends(struct llm__load *l)
             l->e, ERR_FORMAT, "token_embd.weight is %llu x %llu, not %d x the vocabulary",
             (unsigned long long)m->embed->dim[0], (unsigned long long)m->embed->dim[1], m->dims.d);
     m->dims.vocab = (int)m->embed->dim[1];
-    llm__vec(l, &m->out_norm, m->dims.d, "output_norm.weight");
+    if (!m->family->encoder) llm__vec(l, &m->out_norm, m->dims.d, "output_norm.weight");
+    if (no_head || m->family->encoder) return l->failed ? l->e->code : 0;
     llm__mat(l, &m->head, m->dims.vocab, m->dims.d, "%s",
              llm__has(l, "output.weight") ? "output.weight" : "token_embd.weight");
     if (llm__has(l, "output.weight")) m->params += (int64_t)m->dims.vocab * m->dims.d;
@@ -361,7 +372,8 @@ static int pack(struct llm__load *l, const struct llm_opts *o, struct err *e)
 
 int llm__load_model(struct llm *m, const struct llm_opts *o, struct err *e)
 {
-    static const struct llm__family *const families[] = {&llm__llama, &llm__qwen, &llm__gemma};
+    static const struct llm__family *const families[] = {&llm__llama, &llm__qwen, &llm__gemma,
+                                                         &llm__bert};
     struct llm__load l = {.m = m, .e = e};
     struct gguf_str arch = {"(none)", 6};
     gguf_string(m->g, "general.architecture", &arch);
@@ -375,7 +387,7 @@ int llm__load_model(struct llm *m, const struct llm_opts *o, struct err *e)
         return err_set(e, ERR_UNSUPPORTED, "no family for the architecture '%.*s'",
                        arch.n > 40 ? 40 : (int)arch.n, arch.p);
     int rc = read_dims(&l);
-    if (!rc) rc = bind_ends(&l);
+    if (!rc) rc = bind_ends(&l, o->no_head);
     if (!rc) m->family->open(m, &l);
     if (!rc && l.failed) rc = e->code;
     if (!rc) rc = pack(&l, o, e);

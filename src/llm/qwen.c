@@ -68,4 +68,4 @@ static void layer(const struct llm *m, int l, const struct llm__pass *p)
     nn_matmul(nn, &(struct nn_mm){s->x, &w->down, NULL, true}, 1, s->gate, n);
 }
 
-const struct llm__family llm__qwen = {{"qwen2", "qwen3"}, open, layer};
+const struct llm__family llm__qwen = {.archs = {"qwen2", "qwen3"}, .open = open, .layer = layer};

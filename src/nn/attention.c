@@ -98,6 +98,12 @@ static int units_of(const struct attn_job *j, const struct nn_span *s)
     return (s->n + j->queries - 1) / j->queries * j->kv->heads;
 }
 
+/* One past the last position that row r of queries from pos on sees. */
+static int end_of(const struct attn_job *j, const struct nn_span *s, int pos, int r)
+{
+    return j->a->whole ? s->n : pos + r / j->group + 1;
+}
+
 static int window_of(const struct attn_job *j, int end)
 {
     return j->a->window > 0 ? j->a->window : end;
@@ -114,7 +120,7 @@ static struct unit unit_at(const struct attn_job *j, long at)
     x.pos = s->pos + x.first;
     int start = x.pos + 1 - window_of(j, x.pos + 1);
     x.from = start > 0 ? start / KERN_PAGE : 0;
-    x.last = (x.pos + n - 1) / KERN_PAGE;
+    x.last = (end_of(j, s, x.pos, x.m - 1) - 1) / KERN_PAGE;
     return x;
 }
 
@@ -159,7 +165,7 @@ static void segment(const struct attn_job *j, struct nn__worker *w, const struct
         a.v = (const uint8_t *)a.k + (size_t)j->kv->heads * size;
         a.next = page + 1 < end ? keys_at(j, u, page + 1, size) : NULL;
         for (int r = 0; r < u->m; r++) {
-            int stop = u->pos + r / j->group + 1, start = stop - window_of(j, stop);
+            int stop = end_of(j, u->span, u->pos, r), start = stop - window_of(j, stop);
             hi[r] = stop - page * KERN_PAGE < KERN_PAGE ? stop - page * KERN_PAGE : KERN_PAGE;
             lo[r] = start - page * KERN_PAGE > 0 ? start - page * KERN_PAGE : 0;
         }

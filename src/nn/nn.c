@@ -125,7 +125,7 @@ void nn__rows(struct nn *nn, nn__row_fn *fn, void *arg, int n, long cost)
 
 struct row_job {
     float *out;
-    const float *x, *w;
+    const float *x, *w, *b;
     int d;
     float number; /* eps, cap */
 };
@@ -139,7 +139,20 @@ static void norm_row(const struct nn *nn, void *arg, int i)
 
 void nn_rms_norm(struct nn *nn, float *out, const float *x, const float *w, int n, int d, float eps)
 {
-    nn__rows(nn, norm_row, &(struct row_job){out, x, w, d, eps}, n, d);
+    nn__rows(nn, norm_row, &(struct row_job){out, x, w, NULL, d, eps}, n, d);
+}
+
+static void layer_norm_row(const struct nn *nn, void *arg, int i)
+{
+    struct row_job *j = arg;
+    size_t at = (size_t)i * (size_t)j->d;
+    nn->k->layer_norm(j->out + at, j->x + at, j->w, j->b, j->d, j->number);
+}
+
+void nn_layer_norm(struct nn *nn, float *out, const float *x, const float *w, const float *b, int n,
+                   int d, float eps)
+{
+    nn__rows(nn, layer_norm_row, &(struct row_job){out, x, w, b, d, eps}, n, d);
 }
 
 static void silu_row(const struct nn *nn, void *arg, int i)
@@ -151,10 +164,10 @@ static void silu_row(const struct nn *nn, void *arg, int i)
 
 void nn_silu_mul(struct nn *nn, float *gate, const float *up, int n, int d)
 {
-    nn__rows(nn, silu_row, &(struct row_job){gate, up, NULL, d, 0}, n, d);
+    nn__rows(nn, silu_row, &(struct row_job){gate, up, NULL, NULL, d, 0}, n, d);
 }
 
-static void gelu_row(const struct nn *nn, void *arg, int i)
+static void gelu_mul_row(const struct nn *nn, void *arg, int i)
 {
     struct row_job *j = arg;
     size_t at = (size_t)i * (size_t)j->d;
@@ -163,7 +176,18 @@ static void gelu_row(const struct nn *nn, void *arg, int i)
 
 void nn_gelu_mul(struct nn *nn, float *gate, const float *up, int n, int d)
 {
-    nn__rows(nn, gelu_row, &(struct row_job){gate, up, NULL, d, 0}, n, d);
+    nn__rows(nn, gelu_mul_row, &(struct row_job){gate, up, NULL, NULL, d, 0}, n, d);
+}
+
+static void gelu_row(const struct nn *nn, void *arg, int i)
+{
+    struct row_job *j = arg;
+    nn->k->gelu(j->out + (size_t)i * (size_t)j->d, j->d);
+}
+
+void nn_gelu(struct nn *nn, float *x, int n, int d)
+{
+    nn__rows(nn, gelu_row, &(struct row_job){.out = x, .d = d}, n, d);
 }
 
 static void add_row(const struct nn *nn, void *arg, int i)
@@ -175,7 +199,7 @@ static void add_row(const struct nn *nn, void *arg, int i)
 
 void nn_add(struct nn *nn, float *x, const float *y, int n, int d)
 {
-    nn__rows(nn, add_row, &(struct row_job){x, y, NULL, d, 0}, n, d);
+    nn__rows(nn, add_row, &(struct row_job){x, y, NULL, NULL, d, 0}, n, d);
 }
 
 static void softcap_row(const struct nn *nn, void *arg, int i)
@@ -186,7 +210,7 @@ static void softcap_row(const struct nn *nn, void *arg, int i)
 
 void nn_softcap(struct nn *nn, float *x, int n, int d, float cap)
 {
-    nn__rows(nn, softcap_row, &(struct row_job){x, NULL, NULL, d, cap}, n, d);
+    nn__rows(nn, softcap_row, &(struct row_job){x, NULL, NULL, NULL, d, cap}, n, d);
 }
 
 struct rope_job {

@@ -64,8 +64,12 @@ void nn_matmul_fine(struct nn *nn, float *out, const struct nn_mat *w, const flo
 /* out and x may be the same; w [d] may be NULL. */
 void nn_rms_norm(struct nn *nn, float *out, const float *x, const float *w, int n, int d,
                  float eps);
+/* LayerNorm; out and x may be the same. */
+void nn_layer_norm(struct nn *nn, float *out, const float *x, const float *w, const float *b, int n,
+                   int d, float eps);
 void nn_silu_mul(struct nn *nn, float *gate, const float *up, int n, int d);
-void nn_gelu_mul(struct nn *nn, float *gate, const float *up, int n, int d);
+void nn_gelu_mul(struct nn *nn, float *gate, const float *up, int n, int d); /* tanh form */
+void nn_gelu(struct nn *nn, float *x, int n, int d);                         /* erf form */
 void nn_add(struct nn *nn, float *x, const float *y, int n, int d);
 void nn_softcap(struct nn *nn, float *x, int n, int d, float cap);
 
@@ -107,8 +111,9 @@ struct nn_attn {
     float scale;   /* of the scores */
     float softcap; /* 0: off */
     int window;    /* 0: all earlier tokens; else this many, the token itself among them */
+    bool whole;    /* a row sees all rows of its span, which begins at position 0; no window */
 };
-/* out, q [rows][heads][d_head]; causal. heads / kv->heads is at most KERN_ATTN_ROWS. */
+/* out, q [rows][heads][d_head]; causal unless whole. heads / kv->heads is at most KERN_ATTN_ROWS. */
 void nn_attention(struct nn *nn, float *out, const float *q, const struct nn_attn *a,
                   const struct nn_kv *kv, int layer, const struct nn_span *s, int n_spans);
 

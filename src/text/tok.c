@@ -34,6 +34,7 @@ void tok_ids_free(struct tok_ids *ids)
 static bool encode_fragment(struct tok__work *w, const char *s, size_t n)
 {
     if (n == 0) return true;
+    if (w->t->wordpiece) return tok__wordpiece_encode(w, s, n);
     if (w->t->pre) return tok__bpe_encode(w, s, n);
     if (!w->t->add_space) return tok__spm_encode(w, s, n);
     char *copy = realloc(w->copy, n + 1);

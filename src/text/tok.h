@@ -6,7 +6,8 @@
  *     tok_close(t);
  *
  * Kinds (tokenizer.ggml.model): "gpt2" byte-level BPE with the pre-tokenizers of tok_pre.h,
- * "llama" SentencePiece with byte fallback. Another kind or pre-tokenizer is ERR_UNSUPPORTED and
+ * "llama" SentencePiece with byte fallback, "bert" WordPiece, which gives words back, not the text
+ * (letters lowered, one space between words). Another kind or pre-tokenizer is ERR_UNSUPPORTED and
  * named; a BPE file that names no pre-tokenizer has "default". Encoding is linear (n log n at
  * worst) in the text, whatever the text. Read-only after open: any thread; struct tok_stream
  * belongs to its caller.
@@ -56,7 +57,7 @@ ERR_DOOR int tok_encode_mixed(const struct tok *t, const char *text, const char 
 void tok_ids_free(struct tok_ids *ids);
 
 int32_t tok_size(const struct tok *t);
-/* TOK_NONE where the file names none (SentencePiece: 1 and 2). */
+/* TOK_NONE where the file names none (SentencePiece: 1 and 2). WordPiece: [CLS] and [SEP]. */
 int32_t tok_bos(const struct tok *t);
 int32_t tok_eos(const struct tok *t);
 bool tok_add_bos(const struct tok *t);
@@ -75,7 +76,7 @@ const char *tok_chat_template(const struct tok *t);
  * first token of a text is the caller's to strip: tok_decode and tok_stream do. */
 enum { TOK_PIECE_MAX = 4096 };
 bool tok_piece(const struct tok *t, int32_t id, bool special, struct buf *out);
-/* The whole text of n ids; exact inverse of tok_encode without flags. Ids out of range are refused.
+/* The whole text of n ids; exact inverse of tok_encode without flags, but for WordPiece. Ids out of range are refused.
  */
 ERR_DOOR int tok_decode(const struct tok *t, const int32_t *ids, size_t n, bool special,
                         struct buf *out, struct err *e);

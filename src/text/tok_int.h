@@ -6,6 +6,7 @@
  *     tok_bpe.c      a fragment -> ids, byte-level BPE       tok_pre.c cuts it into words first
  *     tok_spm.c      a fragment -> ids, SentencePiece
  *     tok_merge.c    the merging that both end in
+ *     tok_wordpiece.c  a fragment -> ids, BERT's WordPiece
  */
 #ifndef TOK_INT_H
 #define TOK_INT_H
@@ -42,9 +43,10 @@ struct tok {
     size_t n_special;
     int32_t special_at[257]; /* where those begin whose piece begins with this byte */
 
-    const struct tok_pre *pre; /* NULL: SentencePiece */
-    int32_t byte[256];         /* ids of single bytes, TOK_NONE where the vocabulary has none */
-    /* BPE: text -> id, of all tokens. SentencePiece: piece -> id, of those that merging may make. */
+    const struct tok_pre *pre;    /* BPE; NULL: SentencePiece or WordPiece */
+    bool wordpiece, lower, strip; /* lower, strip: letters are lowered, accents dropped first */
+    int32_t byte[256];            /* ids of single bytes, TOK_NONE where the vocabulary has none */
+    /* BPE, WordPiece: text -> id, of all tokens. SentencePiece: piece -> id, of those that merging may make. */
     struct map ids;
     struct map merges;   /* BPE: two ids -> rank */
     int32_t (*merge)[3]; /* [rank] left, right, result */
@@ -89,10 +91,12 @@ void tok__merge(struct tok__work *w, const char *s, size_t n, tok__pair_fn *pair
 /* Each appends the ids of n bytes that hold no special token; false when memory ran out. */
 bool tok__bpe_encode(struct tok__work *w, const char *s, size_t n);
 bool tok__spm_encode(struct tok__work *w, const char *s, size_t n);
+bool tok__wordpiece_encode(struct tok__work *w, const char *s, size_t n);
 
 /* Each fills what its kind needs from the file; text, attr and n stand already. */
 ERR_DOOR int tok__bpe_load(struct tok *t, const struct gguf *g, struct err *e);
 ERR_DOOR int tok__spm_load(struct tok *t, const struct gguf *g, struct err *e);
+void tok__wordpiece_load(struct tok *t, const struct gguf *g);
 
 ERR_DOOR int tok__special_load(struct tok *t, struct err *e);
 /* The first special token in s[from..n), the longest that begins there; control tokens only with

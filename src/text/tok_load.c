@@ -139,7 +139,11 @@ static int load_ids(struct tok *t, const struct gguf *g, struct err *e)
 {
     int32_t eot = TOK_NONE, eom = TOK_NONE;
     t->bos = t->eos = t->unk = TOK_NONE;
-    if (!t->pre) {
+    if (t->wordpiece) {
+        t->unk = find(t, "[UNK]");
+        t->bos = find(t, "[CLS]");
+        t->eos = find(t, "[SEP]");
+    } else if (!t->pre) {
         t->unk = 0;
         t->bos = t->n > 1 ? 1 : TOK_NONE;
         t->eos = t->n > 2 ? 2 : TOK_NONE;
@@ -151,8 +155,12 @@ static int load_ids(struct tok *t, const struct gguf *g, struct err *e)
                 {"tokenizer.ggml.eos_token_id", &t->eos},
                 {"tokenizer.ggml.unknown_token_id", &t->unk},
                 {"tokenizer.ggml.eot_token_id", &eot},
-                {"tokenizer.ggml.eom_token_id", &eom}};
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+                {"tokenizer.ggml.eom_token_id", &eom},
+                /* WordPiece's; the spelling is the format's */
+                {"tokenizer.ggml.cls_token_id", &t->bos},
+                {"tokenizer.ggml.seperator_token_id", &t->eos}};
+    size_t n_keys = sizeof keys / sizeof *keys - (t->wordpiece ? 0 : 2);
+    for (size_t i = 0; i < n_keys; i++) {
         int r = load_id(t, g, keys[i].key, keys[i].id, e);
         if (r) return r;
     }
@@ -161,9 +169,13 @@ static int load_ids(struct tok *t, const struct gguf *g, struct err *e)
         if (ends[i] != TOK_NONE) t->attr[ends[i]] |= TOK__END;
     t->add_bos = t->pre ? tok_pre_adds_bos(t->pre) : true;
     t->add_space = !t->pre;
-    if (!t->pre) gguf_bool(g, "tokenizer.ggml.add_space_prefix", &t->add_space);
-    gguf_bool(g, "tokenizer.ggml.add_bos_token", &t->add_bos);
-    gguf_bool(g, "tokenizer.ggml.add_eos_token", &t->add_eos);
+    if (t->wordpiece) { /* as every such model was trained, whatever the file says */
+        t->add_eos = true;
+    } else {
+        if (!t->pre) gguf_bool(g, "tokenizer.ggml.add_space_prefix", &t->add_space);
+        gguf_bool(g, "tokenizer.ggml.add_bos_token", &t->add_bos);
+        gguf_bool(g, "tokenizer.ggml.add_eos_token", &t->add_eos);
+    }
     t->add_bos = t->add_bos && t->bos != TOK_NONE;
     t->add_eos = t->add_eos && t->eos != TOK_NONE;
     return 0;
@@ -209,7 +221,8 @@ static int load_kind(struct tok *t, const struct gguf *g, struct err *e)
     struct gguf_str model, pre = {"default", 7};
     if (!gguf_string(g, "tokenizer.ggml.model", &model))
         return err_set(e, ERR_FORMAT, "the file holds no vocabulary (tokenizer.ggml.model)");
-    if (gguf_str_eq(model, "llama")) return 0;
+    t->wordpiece = gguf_str_eq(model, "bert");
+    if (t->wordpiece || gguf_str_eq(model, "llama")) return 0;
     if (!gguf_str_eq(model, "gpt2"))
         return err_set(e, ERR_UNSUPPORTED, "tokenizer \"%.*s\" is not supported",
                        model.n > 80 ? 80 : (int)model.n, model.p);
@@ -239,8 +252,12 @@ static int load(struct tok *t, const struct gguf *g, struct err *e)
         return r;
     mark_known_texts(t);
     mark_strips(t, g);
-    if (t->unk != TOK_NONE && t->attr[t->unk] & TOK__CONTROL) t->unk = TOK_NONE;
-    if ((r = t->pre ? tok__bpe_load(t, g, e) : tok__spm_load(t, g, e))) return r;
+    if (t->wordpiece) {
+        tok__wordpiece_load(t, g);
+    } else {
+        if (t->unk != TOK_NONE && t->attr[t->unk] & TOK__CONTROL) t->unk = TOK_NONE;
+        if ((r = t->pre ? tok__bpe_load(t, g, e) : tok__spm_load(t, g, e))) return r;
+    }
     return tok__special_load(t, e);
 }
 

@@ -1,6 +1,7 @@
 /* UTF-8 as The Unicode Standard's table 3-7 has it: no overlong forms, no surrogates, nothing above
  * U+10FFFF. Everything else is ill-formed, and callers get it byte by byte, so that no byte of a
- * text is ever lost. Classes are found by binary search in a generated table of ranges.
+ * text is ever lost. Classes, decompositions and lower case are found by binary search in
+ * generated tables.
  */
 #include "unicode.h"
 
@@ -21,9 +22,9 @@ int unicode_length(const void *s, size_t n)
     return whole;
 }
 
-static uint16_t class_of(uint32_t code)
+enum unicode_class unicode_class(uint32_t code)
 {
-    if (code < 128) return (uint16_t)(1u << unicode__ascii[code]);
+    if (code < 128) return (enum unicode_class)(1u << unicode__ascii[code]);
     size_t low = 0, high = unicode__count; /* the range that holds code is in [low, high) */
     while (high - low > 1) {
         size_t mid = low + (high - low) / 2;
@@ -32,7 +33,7 @@ static uint16_t class_of(uint32_t code)
         else
             high = mid;
     }
-    return (uint16_t)(1u << (unicode__ranges[low] & 15));
+    return (enum unicode_class)(1u << (unicode__ranges[low] & 15));
 }
 
 struct unicode_char unicode_at(const void *s, size_t n)
@@ -42,7 +43,7 @@ struct unicode_char unicode_at(const void *s, size_t n)
     if (bytes <= 0) return (struct unicode_char){UNICODE_REPLACEMENT, UNICODE_SYMBOL, 1};
     uint32_t code = bytes == 1 ? p[0] : p[0] & (0x7fu >> bytes);
     for (int i = 1; i < bytes; i++) code = code << 6 | (p[i] & 0x3f);
-    return (struct unicode_char){code, class_of(code), (uint16_t)bytes};
+    return (struct unicode_char){code, (uint16_t)unicode_class(code), (uint16_t)bytes};
 }
 
 int unicode_put(uint32_t code, char out[4])
@@ -55,4 +56,41 @@ int unicode_put(uint32_t code, char out[4])
     for (int i = bytes - 1; i > 0; i--, code >>= 6) out[i] = (char)(0x80 | (code & 0x3f));
     out[0] = (char)((0xf00u >> bytes) | code);
     return bytes;
+}
+
+/* The word of a table that begins with code, or 0. */
+static uint64_t find(const uint64_t *table, size_t n, uint32_t code)
+{
+    size_t low = 0, high = n;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (table[mid] >> 42 < code)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low < n && table[low] >> 42 == code ? table[low] : 0;
+}
+
+int unicode_decompose(uint32_t code, uint32_t out[2])
+{
+    enum { HANGUL = 0xac00, SYLLABLES = 11172, TAILS = 28, VOWELS = 21 };
+    if (code < 0xc0) return 0;
+    if (code >= HANGUL && code < HANGUL + SYLLABLES) { /* arithmetic, not a table (3.12) */
+        uint32_t s = code - HANGUL, tail = s % TAILS;
+        out[0] = tail ? code - tail : 0x1100 + s / (TAILS * VOWELS);
+        out[1] = tail ? 0x11a7 + tail : 0x1161 + s / TAILS % VOWELS;
+        return 2;
+    }
+    uint64_t w = find(unicode__pairs, unicode__n_pairs, code);
+    out[0] = w >> 21 & 0x1fffff;
+    out[1] = w & 0x1fffff;
+    return w == 0 ? 0 : out[1] ? 2 : 1;
+}
+
+uint32_t unicode_lower(uint32_t code)
+{
+    if (code < 128) return code >= 'A' && code <= 'Z' ? code | 0x20 : code;
+    uint64_t w = find(unicode__lower, unicode__n_lower, code);
+    return w ? w >> 21 & 0x1fffff : code;
 }

@@ -10,16 +10,20 @@
 
 /* One bit a class, so that sets of classes are masks; each character has exactly one. */
 enum unicode_class {
-    UNICODE_OTHER = 1,    /* C*: controls, formats, unassigned */
+    UNICODE_CONTROL = 1,  /* Cc Cf Co Cs */
     UNICODE_UPPER = 2,    /* Lu Lt */
     UNICODE_LOWER = 4,    /* Ll */
     UNICODE_CASELESS = 8, /* Lm Lo */
-    UNICODE_MARK = 16,    /* M* */
+    UNICODE_SPACING = 16, /* Mc Me: marks that take room */
     UNICODE_NUMBER = 32,  /* N* */
     UNICODE_PUNCT = 64,   /* P* */
     UNICODE_SYMBOL = 128, /* S* */
     UNICODE_SPACE = 256,  /* White_Space */
+    UNICODE_UNASSIGNED = 512,
+    UNICODE_NONSPACING = 1024, /* Mn: accents and other marks on a letter */
     UNICODE_LETTER = UNICODE_UPPER | UNICODE_LOWER | UNICODE_CASELESS,
+    UNICODE_MARK = UNICODE_SPACING | UNICODE_NONSPACING,
+    UNICODE_OTHER = UNICODE_CONTROL | UNICODE_UNASSIGNED,
 };
 
 enum { UNICODE_REPLACEMENT = 0xfffd };
@@ -41,5 +45,15 @@ int unicode_length(const void *s, size_t n);
 
 /* Writes 1..4 bytes, returns how many; code < 0x110000. */
 int unicode_put(uint32_t code, char out[4]);
+
+/* Canonical equivalence (The Unicode Standard, 3.7), one step: 0 when the character is not made of
+ * others, else what it is made of, one or two characters that may be made of others again. */
+int unicode_decompose(uint32_t code, uint32_t out[2]);
+
+/* The one lower-case letter of a character, or the character. */
+uint32_t unicode_lower(uint32_t code);
+
+/* The class of a code point. */
+enum unicode_class unicode_class(uint32_t code);
 
 #endif

@@ -9,5 +9,8 @@
 extern const size_t unicode__count;
 extern const uint32_t unicode__ranges[]; /* first code point << 4 | class, ascending */
 extern const uint8_t unicode__ascii[128];
+/* code << 42 | first << 21 | second, or 0; code << 42 | lower << 21. Ascending. */
+extern const size_t unicode__n_pairs, unicode__n_lower;
+extern const uint64_t unicode__pairs[], unicode__lower[];
 
 #endif

@@ -134,7 +134,7 @@ static void attention_of(int threads, bool f32, int window, float softcap)
         memcpy(v + at, values[s] + from, (size_t)(fresh[s] * KV_HEADS * D) * 4);
     }
     nn_kv_put(nn, &kv, 0, spans, SEQS, k, v);
-    struct nn_attn a = {HEADS, 0.25f, softcap, window};
+    struct nn_attn a = {.heads = HEADS, .scale = 0.25f, .softcap = softcap, .window = window};
     nn_attention(nn, out, q, &a, &kv, 0, spans, SEQS);
     for (int s = 0; s < SEQS; s++)
         for (int i = 0; i < fresh[s]; i++)

@@ -23,6 +23,23 @@ static void rms_norm(float *out, const float *x, const float *w, int n, float ep
     }
 }
 
+static void layer_norm(float *out, const float *x, const float *w, const float *b, int n, float eps)
+{
+    __m256 sum = _mm256_setzero_ps(), squares = sum;
+    for (int i = 0; i < n; i += 8) sum = _mm256_add_ps(sum, load_n(x + i, n - i));
+    __m256 mean = _mm256_set1_ps(sum_lanes(sum) / (float)n);
+    for (int i = 0; i < n; i += 8) {
+        __m256 v = _mm256_sub_ps(load_n(x + i, n - i), mean);
+        if (n - i < 8) v = _mm256_and_ps(v, _mm256_castsi256_ps(lanes(0, n - i)));
+        squares = _mm256_fmadd_ps(v, v, squares);
+    }
+    __m256 s = _mm256_set1_ps(1.0f / __builtin_sqrtf(sum_lanes(squares) / (float)n + eps));
+    for (int i = 0; i < n; i += 8) {
+        __m256 v = _mm256_mul_ps(_mm256_sub_ps(load_n(x + i, n - i), mean), s);
+        store_n(out + i, n - i, _mm256_fmadd_ps(v, load_n(w + i, n - i), load_n(b + i, n - i)));
+    }
+}
+
 static void rope_halves(float *x, const float *cs, int half)
 {
     for (int i = 0; i < half; i += 8) {
@@ -82,6 +99,27 @@ static void gelu_mul(float *gate, const float *up, int n)
     }
 }
 
+/* x Phi(x) = max(x, 0) - |x| erfc(|x| / sqrt 2) / 2, with erfc as in Abramowitz and Stegun 7.1.26,
+ * which is off by 1.5e-7 at most. */
+static void gelu(float *x, int n)
+{
+    const __m256 one = _mm256_set1_ps(1), sign = _mm256_set1_ps(-0.0f);
+    for (int i = 0; i < n; i += 8) {
+        __m256 v = load_n(x + i, n - i), a = _mm256_andnot_ps(sign, v);
+        __m256 z = _mm256_mul_ps(a, _mm256_set1_ps(0.70710678f));
+        __m256 t = _mm256_div_ps(one, _mm256_fmadd_ps(z, _mm256_set1_ps(0.3275911f), one));
+        __m256 p = _mm256_set1_ps(1.061405429f);
+        p = _mm256_fmadd_ps(p, t, _mm256_set1_ps(-1.453152027f));
+        p = _mm256_fmadd_ps(p, t, _mm256_set1_ps(1.421413741f));
+        p = _mm256_fmadd_ps(p, t, _mm256_set1_ps(-0.284496736f));
+        p = _mm256_fmadd_ps(p, t, _mm256_set1_ps(0.254829592f));
+        p = _mm256_mul_ps(_mm256_mul_ps(p, t), exp8(_mm256_xor_ps(sign, _mm256_mul_ps(z, z))));
+        p = _mm256_mul_ps(p, _mm256_mul_ps(a, _mm256_set1_ps(0.5f)));
+        v = _mm256_sub_ps(_mm256_max_ps(v, _mm256_setzero_ps()), p);
+        store_n(x + i, n - i, v);
+    }
+}
+
 static void add(float *x, const float *y, int n)
 {
     for (int i = 0; i < n; i += 8)
@@ -110,9 +148,11 @@ static void to_f16(uint16_t *out, const float *x, int n)
 void kern__avx2_elem(struct kern *k)
 {
     k->rms_norm = rms_norm;
+    k->layer_norm = layer_norm;
     k->rope = rope;
     k->silu_mul = silu_mul;
     k->gelu_mul = gelu_mul;
+    k->gelu = gelu;
     k->add = add;
     k->softcap = softcap;
     k->to_f16 = to_f16;

@@ -1,0 +1,136 @@
+/* Texts go through the engine in steps of as many as fit its chunk, its free sequences and pages,
+ * in their order. A text longer than a chunk (decoders only) has steps of its own and is pooled as
+ * they come. Invariant: the sequences opened here are closed here, whatever fails. */
+#include "embed.h"
+
+#include "llm.h"
+#include <math.h>
+#include <string.h>
+
+enum { BATCH_MAX = 256 };
+
+struct batch {
+    struct engine *en;
+    struct engine_info info;
+    struct engine_slice slices[BATCH_MAX];
+    int n, rows, pages;
+};
+
+static enum embed_pooling pooling_of(const struct batch *b, const struct embed_text *t)
+{
+    if (t->pooling != EMBED_AUTO) return t->pooling;
+    switch (b->info.pooling) {
+    case LLM_POOLING_MEAN: return EMBED_MEAN;
+    case LLM_POOLING_CLS: return EMBED_CLS;
+    case LLM_POOLING_LAST: return EMBED_LAST;
+    default: return b->info.encoder ? EMBED_MEAN : EMBED_LAST;
+    }
+}
+
+/* Adds the rows of a slice that begins at token `first` of the text. */
+static void pool(const struct batch *b, const struct embed_text *t, const struct engine_slice *s,
+                 int first)
+{
+    size_t d = (size_t)b->info.d_model;
+    enum embed_pooling how = pooling_of(b, t);
+    if (how == EMBED_MEAN) {
+        for (int r = 0; r < s->n; r++)
+            for (size_t i = 0; i < d; i++) t->out[i] += s->logits[(size_t)r * d + i];
+    } else if (how == EMBED_LAST ? first + s->n == t->n : first == 0) {
+        memcpy(t->out, s->logits, d * sizeof *t->out);
+    }
+}
+
+static void finish(const struct batch *b, const struct embed_text *t)
+{
+    int d = b->info.d_model;
+    double squares = 0, scale = pooling_of(b, t) == EMBED_MEAN ? 1.0 / t->n : 1;
+    for (int i = 0; i < d; i++) squares += (double)t->out[i] * (double)t->out[i];
+    if (t->normalize && squares > 0) scale = 1 / sqrt(squares);
+    for (int i = 0; i < d; i++) t->out[i] = (float)((double)t->out[i] * scale);
+}
+
+static enum engine_want want_of(const struct batch *b, const struct embed_text *t)
+{
+    return pooling_of(b, t) == EMBED_LAST ? ENGINE_HIDDEN_LAST : ENGINE_HIDDEN_ALL;
+}
+
+/* True: the text has a sequence and a slice in the batch. The first must get in. */
+static bool take(struct batch *b, const struct embed_text *t)
+{
+    int pages = (t->n + KERN_PAGE - 1) / KERN_PAGE;
+    int rows = t->n < b->info.chunk ? t->n : b->info.chunk;
+    if (b->n == BATCH_MAX || b->n == b->info.max_seqs) return false;
+    if (b->n &&
+        (rows > b->info.chunk - b->rows || b->pages + pages > engine_room(b->en) / KERN_PAGE))
+        return false;
+    int seq = engine_seq_open(b->en);
+    if (seq < 0) return false;
+    b->slices[b->n++] =
+        (struct engine_slice){.seq = seq, .tokens = t->tokens, .n = rows, .want = want_of(b, t)};
+    b->rows += rows;
+    b->pages += pages;
+    return true;
+}
+
+/* The rest of a text that is longer than a chunk, alone in its batch. */
+static int long_rest(struct batch *b, const struct embed_text *t, struct err *e)
+{
+    struct engine_slice *s = &b->slices[0];
+    int rc = 0;
+    for (int done = s->n; done < t->n && !rc; done += s->n) {
+        s->tokens = t->tokens + done;
+        s->n = t->n - done < b->info.chunk ? t->n - done : b->info.chunk;
+        rc = engine_step(b->en, s, 1, e);
+        if (!rc) pool(b, t, s, done);
+    }
+    return rc;
+}
+
+/* As many of the n texts as fit one step; how many, or an error. */
+static int some(struct batch *b, const struct embed_text *texts, int n, struct err *e)
+{
+    b->n = b->rows = b->pages = 0;
+    while (b->n < n && take(b, &texts[b->n])) {}
+    if (!b->n) return err_set(e, ERR_LIMIT, "no free sequence for a text");
+    int rc = engine_step(b->en, b->slices, b->n, e);
+    for (int i = 0; i < b->n && !rc; i++) {
+        memset(texts[i].out, 0, (size_t)b->info.d_model * sizeof *texts[i].out);
+        pool(b, &texts[i], &b->slices[i], 0);
+        if (b->slices[i].n < texts[i].n) rc = long_rest(b, &texts[i], e);
+        if (!rc) finish(b, &texts[i]);
+    }
+    for (int i = 0; i < b->n; i++) engine_seq_close(b->en, b->slices[i].seq);
+    return rc ? rc : b->n;
+}
+
+int embed_texts(struct engine *en, const struct embed_text *texts, int n, struct err *e)
+{
+    struct batch b = {.en = en};
+    engine_info(en, &b.info);
+    for (int i = 0; i < n; i++) {
+        if (texts[i].n < 1 || texts[i].n > b.info.ctx)
+            return err_set(e, ERR_LIMIT, "text %d has %d tokens; 1 to %d can be read", i + 1,
+                           texts[i].n, b.info.ctx);
+        for (int t = 0; t < texts[i].n; t++)
+            if (texts[i].tokens[t] < 0 || texts[i].tokens[t] >= b.info.n_vocab)
+                return err_set(e, ERR_FORMAT, "token %d of text %d is outside the vocabulary of %d",
+                               texts[i].tokens[t], i + 1, b.info.n_vocab);
+    }
+    for (int done = 0, k; done < n; done += k) {
+        k = some(&b, texts + done, n - done, e);
+        if (k < 0) return k;
+    }
+    return 0;
+}
+
+bool embed_pooling_find(const char *name, enum embed_pooling *out)
+{
+    static const char *const names[] = {"mean", "cls", "last"};
+    for (int i = 0; i < 3; i++)
+        if (strcmp(name, names[i]) == 0) {
+            *out = (enum embed_pooling)(EMBED_MEAN + i);
+            return true;
+        }
+    return false;
+}
