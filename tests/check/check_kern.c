@@ -402,19 +402,22 @@ static void test_attn(int m, int d, bool f32, float cap)
 }
 
 /* An element-wise function on both tables: in place on a copy of x. */
-enum elem { NORM, NORM_BARE, PAIRS, HALVES, SILU, GELU, ADD, SOFTCAP, ELEMS };
-static const char *const elem_names[] = {"rms_norm", "rms_norm bare", "rope pairs", "rope halves",
-                                         "silu_mul", "gelu_mul",      "add",        "softcap"};
+enum elem { NORM, NORM_BARE, LAYER_NORM, PAIRS, HALVES, SILU, GELU, GELU_ERF, ADD, SOFTCAP, ELEMS };
+static const char *const elem_names[] = {"rms_norm",    "rms_norm bare", "layer_norm", "rope pairs",
+                                         "rope halves", "silu_mul",      "gelu_mul",   "gelu",
+                                         "add",         "softcap"};
 
 static void elem(const struct kern *kern, enum elem what, float *x, const float *y, int n)
 {
     switch (what) {
     case NORM: kern->rms_norm(x, x, y, n, 1e-5f); break;
     case NORM_BARE: kern->rms_norm(x, x, NULL, n, 1e-5f); break;
+    case LAYER_NORM: kern->layer_norm(x, x, y, y + n, n, 1e-12f); break;
     case PAIRS: kern->rope(x, y, n / 2 * 2, KERN_ROPE_PAIRS); break;
     case HALVES: kern->rope(x, y, n / 2 * 2, KERN_ROPE_HALVES); break;
     case SILU: kern->silu_mul(x, y, n); break;
     case GELU: kern->gelu_mul(x, y, n); break;
+    case GELU_ERF: kern->gelu(x, n); break;
     case ADD: kern->add(x, y, n); break;
     default: kern->softcap(x, n, 30); break;
     }
@@ -423,8 +426,9 @@ static void elem(const struct kern *kern, enum elem what, float *x, const float 
 static void test_elem(enum elem what, int n)
 {
     size_t bytes = (size_t)n * 4;
-    float *y = guarded(bytes), *a = output((size_t)n + 64) + 32, *b = output((size_t)n + 64) + 32;
-    fill(y, (size_t)n);
+    float *y = guarded(2 * bytes), *a = output((size_t)n + 64) + 32;
+    float *b = output((size_t)n + 64) + 32;
+    fill(y, (size_t)n), fill(y + n, (size_t)n);
     fill(a, (size_t)n);
     for (int i = 0; what >= SILU && i < n; i += 7) a[i] = uniform(300);
     memcpy(b, a, bytes);
@@ -433,7 +437,7 @@ static void test_elem(enum elem what, int n)
     double worst = distance(a, b, (size_t)n);
     result(worst < 2e-6 * (what < PAIRS ? 10 : 1), "%s n=%d: %g", elem_names[what], n, worst);
     result(untouched(b - 32, 32) && untouched(b + n, 32), "%s writes outside", elem_names[what]);
-    unguard(y, bytes), unguard(a - 32, bytes + 256), unguard(b - 32, bytes + 256);
+    unguard(y, 2 * bytes), unguard(a - 32, bytes + 256), unguard(b - 32, bytes + 256);
 }
 
 static void test_f16(void)

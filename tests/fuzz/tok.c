@@ -1,7 +1,8 @@
 /* Any text through small vocabularies, and any vocabulary. The first byte chooses.
  *
  * Text: every byte comes back from its ids, what a stream shows is well-formed and is those bytes
- * but for U+FFFD, and no text makes a control token unless that was allowed.
+ * but for U+FFFD, and no text makes a control token unless that was allowed. WordPiece gives other
+ * text back: it must have the same ids.
  *
  * Vocabulary: the rest describes tokens, types, scores and merges. What opens must encode any text
  * to ids of its own and must decode every id it has. */
@@ -15,7 +16,7 @@
 static const char *const pres[] = {"gpt-2",          "smollm",  "llama-bpe", "qwen2",
                                    "tekken",         "gpt-4o",  "falcon",    "deepseek-llm",
                                    "deepseek-coder", "default", "qwen35"};
-enum { PRES = sizeof pres / sizeof *pres };
+enum { PRES = sizeof pres / sizeof *pres, KNOWN = PRES + 4 };
 
 static void check(bool ok)
 {
@@ -64,22 +65,46 @@ static void check_text(const struct tok *t, const char *text, size_t n, bool com
     tok_ids_free(&ids);
 }
 
+/* A text without unknown words: what its ids say is cut into the same ids again. */
+static void check_words(const struct tok *t, const char *text, size_t n)
+{
+    struct tok_ids ids = {0}, again = {0};
+    struct buf out = BUF_INIT(1 << 26);
+    struct err e;
+    int32_t unknown = tok_find(t, "[UNK]");
+    bool known = true;
+    check(tok_encode(t, text, n, 0, &ids, &e) == 0);
+    for (size_t i = 0; i < ids.len; i++) known = known && ids.data[i] != unknown;
+    check(tok_decode(t, ids.data, ids.len, false, &out, &e) == 0);
+    check(tok_encode(t, out.data ? out.data : "", out.len, 0, &again, &e) == 0);
+    if (known)
+        check(ids.len == again.len &&
+              (ids.len == 0 || !memcmp(ids.data, again.data, ids.len * sizeof *ids.data)));
+    buf_free(&out);
+    tok_ids_free(&ids);
+    tok_ids_free(&again);
+}
+
 static void fuzz_text(unsigned which, const char *text, size_t n)
 {
-    static struct tok *known[PRES + 2];
-    which %= PRES + 2;
+    static struct tok *known[KNOWN];
+    which %= KNOWN;
     if (!known[which]) {
         struct tok_vocab *v = malloc(sizeof *v);
         struct err e;
         if (which < PRES)
             tok_vocab_bpe(v, pres[which]);
-        else
+        else if (which < PRES + 2)
             tok_vocab_spm(v);
+        else
+            tok_vocab_wordpiece(v);
         v->add_space = which == PRES;
+        v->lower = which == PRES + 2;
         check(tok_vocab_open(v, &known[which], &e) == 0);
         free(v);
     }
-    check_text(known[which], text, n, true);
+    check_text(known[which], text, n, which < PRES + 2);
+    if (which >= PRES + 2) check_words(known[which], text, n);
 }
 
 /* Lines describe the vocabulary: the first byte its use, the second its type, the rest its text. */
@@ -91,10 +116,13 @@ static void fuzz_vocab(unsigned which, const char *p, size_t n)
     bool spm = which & 1, bytes = which & 2;
     const char *all = p;
     size_t n_all = n;
-    if (spm)
+    bool words = which / 4 % 16 == PRES;
+    if (words)
+        tok_vocab_wordpiece(v);
+    else if (spm)
         tok_vocab_spm(v);
     else
-        tok_vocab_bpe(v, pres[which / 4 % PRES]);
+        tok_vocab_bpe(v, pres[which / 4 % 16 % PRES]);
     if (!bytes) v->n = 0;
     while (n > 2) {
         const char *stop = memchr(p + 2, '\n', n - 2);
@@ -115,7 +143,7 @@ static void fuzz_vocab(unsigned which, const char *p, size_t n)
         p += len, n -= len;
     }
     v->n_type = v->n;
-    v->n_score = spm ? v->n : 0;
+    v->n_score = spm && !words ? v->n : 0;
     if (tok_vocab_open(v, &t, &e) == 0) {
         struct buf out = BUF_INIT(1 << 26);
         check_text(t, all, n_all, false);

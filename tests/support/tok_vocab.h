@@ -2,7 +2,7 @@
  * be bent before it is written.
  *
  *     struct tok_vocab v;
- *     tok_vocab_bpe(&v, "gpt-2");  or  tok_vocab_spm(&v);
+ *     tok_vocab_bpe(&v, "gpt-2");  or  tok_vocab_spm(&v);  or  tok_vocab_wordpiece(&v);
  *     tok_vocab_open(&v, &t, &e);
  */
 #ifndef TOK_VOCAB_H
@@ -21,6 +21,7 @@ struct tok_vocab {
     size_t n, n_merge, n_type, n_score; /* n_type and n_score 0: not written; else as many as n */
     uint32_t bos, eos;                  /* UINT32_MAX - 1: not written */
     int add_bos, add_eos, add_space;    /* -1: not written */
+    int lower, strip;                   /* of WordPiece; -1: not written */
     const char *name, *chat_template;
     char spelled[256][8];
 };
@@ -49,7 +50,9 @@ static inline void tok_vocab__init(struct tok_vocab *v, const char *model)
                             .eos = TOK_VOCAB_NO_ID,
                             .add_bos = -1,
                             .add_eos = -1,
-                            .add_space = -1};
+                            .add_space = -1,
+                            .lower = -1,
+                            .strip = -1};
 }
 
 /* Ids 0..255 are the bytes; "Ġ" spells a space, "Ċ" a newline. */
@@ -121,6 +124,24 @@ static inline void tok_vocab_spm(struct tok_vocab *v)
     v->n_type = v->n_score = v->n;
 }
 
+/* Five control tokens, then pieces; "▁" spells the beginning of a word. No capitals: uncased. */
+static inline void tok_vocab_wordpiece(struct tok_vocab *v)
+{
+    static const char *const pieces[] = {
+        "▁a",     "▁hello", "▁he",  "llo", "▁un", "aff",  "able", "▁,", "▁.", "▁ecole",
+        "▁école", "▁字",    "▁a字", "字",  "▁x",  "x",    "xx",   "▁i", "̇",   "▁각",
+        "각",     "▁ᄀ",    "ᅡ",   "ᆨ",  "▁σ",  "σ",    "▁▁",   "▁$", "▁ß", "ss",
+        "▁ü ü",   "b",      "▁b",   "▁[",  "▁]",  "▁cls", "▁`"};
+    static const char *const control[] = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
+    tok_vocab__init(v, "bert");
+    for (size_t i = 0; i < sizeof control / sizeof *control; i++)
+        tok_vocab_add(v, control[i], CONTROL, 0);
+    for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++)
+        tok_vocab_add(v, pieces[i], NORMAL, 0);
+    tok_vocab_add(v, "▁<tool>", USER, 0);
+    v->n_type = v->n;
+}
+
 static inline void tok_vocab_write(const struct tok_vocab *v, struct gguf_writer *w)
 {
     gguf_writer_str(w, "general.architecture", "llama");
@@ -136,6 +157,8 @@ static inline void tok_vocab_write(const struct tok_vocab *v, struct gguf_writer
     if (v->add_bos >= 0) gguf_writer_bool(w, "tokenizer.ggml.add_bos_token", v->add_bos);
     if (v->add_eos >= 0) gguf_writer_bool(w, "tokenizer.ggml.add_eos_token", v->add_eos);
     if (v->add_space >= 0) gguf_writer_bool(w, "tokenizer.ggml.add_space_prefix", v->add_space);
+    if (v->lower >= 0) gguf_writer_bool(w, "tokenizer.ggml.normalizer.lowercase", v->lower);
+    if (v->strip >= 0) gguf_writer_bool(w, "tokenizer.ggml.normalizer.strip_accents", v->strip);
     if (v->chat_template) gguf_writer_str(w, "tokenizer.chat_template", v->chat_template);
 }
 

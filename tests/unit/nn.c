@@ -150,6 +150,41 @@ static void attention_of(int threads, bool f32, int window, float softcap)
     nn_close(nn);
 }
 
+/* Each row sees all of its text, also what comes after it; texts do not see each other. */
+static void attention_to_the_whole_text(void **state)
+{
+    static const int lengths[SEQS] = {1, 33, 70};
+    enum { ROWS = 1 + 33 + 70 };
+    (void)state;
+    for (int threads = 1; threads <= 3; threads++) {
+        struct nn *nn = open_nn(threads, false);
+        struct nn_kv kv = {
+            .layers = 1, .pages = PAGES, .heads = KV_HEADS, .d_head = D, .f32 = true};
+        kv.data = aligned_alloc(64, nn_kv_page_bytes(&kv) * PAGES);
+        float *q = random_floats(ROWS * HEADS * D), *out = random_floats(ROWS * HEADS * D);
+        float *k = random_floats(ROWS * KV_HEADS * D), *values = random_floats(ROWS * KV_HEADS * D);
+        int32_t pages[SEQS][3];
+        struct nn_span spans[SEQS];
+        for (int s = 0, row = 0; s < SEQS; row += lengths[s++]) {
+            for (int p = 0; p < 3; p++) pages[s][p] = p * SEQS + s;
+            spans[s] = (struct nn_span){pages[s], 0, row, lengths[s]};
+        }
+        nn_kv_put(nn, &kv, 0, spans, SEQS, k, values);
+        struct nn_attn a = {.heads = HEADS, .scale = 0.25f, .whole = true};
+        nn_attention(nn, out, q, &a, &kv, 0, spans, SEQS);
+        for (int s = 0; s < SEQS; s++)
+            for (int i = 0; i < lengths[s] * HEADS; i++) {
+                size_t at = (size_t)(spans[s].row * HEADS + i) * D;
+                size_t text = (size_t)(spans[s].row * KV_HEADS * D);
+                float want[D];
+                attend(q + at, k + text, values + text, lengths[s] - 1, i % HEADS, 0, 0, want);
+                for (int j = 0; j < D; j++) assert_float_equal(out[at + (size_t)j], want[j], 1e-5f);
+            }
+        free(q), free(out), free(k), free(values), free(kv.data);
+        nn_close(nn);
+    }
+}
+
 static void attention(void **state)
 {
     (void)state;
@@ -195,6 +230,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(products),
         cmocka_unit_test(attention),
+        cmocka_unit_test(attention_to_the_whole_text),
         cmocka_unit_test(rows_do_not_see_each_other),
         cmocka_unit_test(shapes_that_do_not_fit_are_refused),
     };

@@ -360,7 +360,7 @@ static void hostile_bpe_vocabularies(void **state)
     memset(big, 'x', sizeof big - 1);
     tok_vocab_bpe(&v, "no-such-thing"), refused(ERR_UNSUPPORTED, "\"no-such-thing\"");
     tok_vocab_bpe(&v, "gpt-2 phi-2"), refused(ERR_UNSUPPORTED, "pre-tokenizer");
-    tok_vocab_bpe(&v, "gpt-2"), v.model = "bert", refused(ERR_UNSUPPORTED, "\"bert\"");
+    tok_vocab_bpe(&v, "gpt-2"), v.model = "t5", refused(ERR_UNSUPPORTED, "\"t5\"");
     tok_vocab_bpe(&v, "gpt-2"), v.model = NULL, refused(ERR_FORMAT, "tokenizer.ggml.model");
     tok_vocab_bpe(&v, "gpt-2"), v.n = v.n_type = 0, refused(ERR_LIMIT, "0 tokens");
     tok_vocab_bpe(&v, "gpt-2"), tok_vocab_add(&v, "hello", NORMAL, 0), v.n_type++;

@@ -64,9 +64,10 @@ static void classes(void **state)
         {"字", UNICODE_CASELESS},
         {"\U00031350", UNICODE_CASELESS},
         {"\U000323af", UNICODE_CASELESS},
-        {"\U000323b0", UNICODE_OTHER},
-        {"\u0301", UNICODE_MARK},
-        {"\u094d", UNICODE_MARK},
+        {"\U000323b0", UNICODE_UNASSIGNED},
+        {"\u0301", UNICODE_NONSPACING},
+        {"\u094d", UNICODE_NONSPACING},
+        {"\u0903", UNICODE_SPACING},
         {"7", UNICODE_NUMBER},
         {"½", UNICODE_NUMBER},
         {"Ⅷ", UNICODE_NUMBER},
@@ -79,22 +80,56 @@ static void classes(void **state)
         {"\v", UNICODE_SPACE},
         {"\xc2\x85", UNICODE_SPACE},
         {"\u3000", UNICODE_SPACE},
-        {"\u200b", UNICODE_OTHER},
-        {"\x1c", UNICODE_OTHER},
-        {"\x7f", UNICODE_OTHER},
-        {"\u0378", UNICODE_OTHER},
-        {"\U0010ffff", UNICODE_OTHER},
+        {"\u200b", UNICODE_CONTROL},
+        {"\x1c", UNICODE_CONTROL},
+        {"\x7f", UNICODE_CONTROL},
+        {"\u0378", UNICODE_UNASSIGNED},
+        {"\U0010fffd", UNICODE_CONTROL},
+        {"\U0010ffff", UNICODE_UNASSIGNED},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         assert_int_equal(unicode_at(cases[i].s, strlen(cases[i].s)).class, cases[i].class);
 }
 
+static void decomposition(void **state)
+{
+    static const uint32_t cases[][3] = {{0xc5, 'A', 0x30a},       {0x212b, 0xc5, 0},
+                                        {0x1e9b, 0x17f, 0x307},   {0xac01, 0xac00, 0x11a8},
+                                        {0xac00, 0x1100, 0x1161}, {0xd7a3, 0xd788, 0x11c2},
+                                        {0x2f800, 0x4e3d, 0},     {0x1fef, '`', 0}};
+    static const uint32_t whole[] = {0, 'a', 0xbf, 0xe6, 0xabff, 0xd7a4, 0xfb01, 0x10ffff};
+    uint32_t out[2];
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        out[1] = 0;
+        assert_int_equal(unicode_decompose(cases[i][0], out), cases[i][2] ? 2 : 1);
+        assert_true(out[0] == cases[i][1] && out[1] == cases[i][2]);
+    }
+    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++)
+        assert_int_equal(unicode_decompose(whole[i], out), 0);
+    for (uint32_t code = 0; code < 0x110000; code++) { /* it ends, within a few steps */
+        uint32_t at = code;
+        int steps = 0;
+        while (unicode_decompose(at, out)) at = out[0], assert_true(++steps < 5);
+    }
+}
+
+static void lower_case(void **state)
+{
+    static const uint32_t cases[][2] = {{'A', 'a'},       {'Z', 'z'},     {'[', '['},
+                                        {0xc9, 0xe9},     {0x130, 'i'},   {0x1c4, 0x1c6},
+                                        {0x3a3, 0x3c3},   {0x1e9e, 0xdf}, {0x10400, 0x10428},
+                                        {0x13a0, 0xab70}, {0xdf, 0xdf},   {0x10ffff, 0x10ffff}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_int_equal(unicode_lower(cases[i][0]), cases[i][1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_code_point),
-        cmocka_unit_test(ill_formed),
-        cmocka_unit_test(classes),
+        cmocka_unit_test(every_code_point), cmocka_unit_test(ill_formed), cmocka_unit_test(classes),
+        cmocka_unit_test(decomposition),    cmocka_unit_test(lower_case),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
