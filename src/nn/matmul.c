@@ -34,7 +34,8 @@ static bool in_floats(const struct nn *nn, const struct nn_mat *w)
 }
 
 /* What the product is added to; false when there is nothing. */
-static bool start_rows(const struct nn_mm *mm, float *out, size_t ld, int64_t row, int width, int n)
+static bool start_rows(const struct nn_mm *mm, float *out, size_t ld, int64_t row, int width, int n,
+                       int act_rows)
 {
     if (!mm->bias && !(mm->add && ld == KERN_ROWS)) return mm->add;
     for (int t = 0; t < n; t++) {
@@ -44,6 +45,7 @@ static bool start_rows(const struct nn_mm *mm, float *out, size_t ld, int64_t ro
             y[r] = (mm->add ? was[r] : 0) + (mm->bias ? mm->bias[row + r] : 0);
         for (int r = width; r < KERN_ROWS && ld == KERN_ROWS; r++) y[r] = 0;
     }
+    if (act_rows > n) memset(out + (size_t)n * ld, 0, (size_t)(act_rows - n) * ld * sizeof *out);
     return true;
 }
 
@@ -80,7 +82,7 @@ static void panel_few(struct job *j, const struct nn_mm *mm, const uint8_t *p, i
                       int width)
 {
     float y[KERN_FEW * KERN_ROWS];
-    bool add = start_rows(mm, y, KERN_ROWS, row, width, j->n);
+    bool add = start_rows(mm, y, KERN_ROWS, row, width, j->n, j->act_rows);
     j->nn->k->gemm_few(y, KERN_ROWS, mm->w->fmt, p, j->k, &j->act, 0, j->act_rows, add);
     add_remainders(j, y);
     for (int t = 0; t < j->n; t++)
@@ -102,7 +104,7 @@ static void panel(struct job *j, struct nn__worker *w, const struct nn_mm *mm, i
     bool own = fine || width < KERN_ROWS; /* computed beside the output, then copied */
     float *out = own ? w->out : mm->out + row;
     size_t ld = own ? KERN_ROWS : (size_t)m->rows;
-    bool add = start_rows(mm, out, ld, row, width, j->n);
+    bool add = start_rows(mm, out, ld, row, width, j->n, fine ? j->act_rows : j->n);
     panel_tiles(j, w, mm, data, out, ld, add);
     if (fine) add_remainders(j, out);
     for (int t = 0; own && t < j->n; t++)
@@ -165,15 +167,16 @@ void nn_matmul(struct nn *nn, const struct nn_mm *mm, int n_mm, const float *x, 
     start(&(struct job){.nn = nn, .mm = mm, .n_mm = n_mm, .x = x, .n = n, .act_rows = n});
 }
 
-void nn_matmul_fine(struct nn *nn, float *out, const struct nn_mat *w, const float *x, int n)
+void nn_matmul_fine(struct nn *nn, const struct nn_mm *mm, const float *x, int n)
 {
     for (int t = 0, part; t < n; t += part) {
+        struct nn_mm some = *mm;
         part = n - t < nn->rows / 2 ? n - t : nn->rows / 2;
-        struct nn_mm mm = {.out = out + (size_t)t * (size_t)w->rows, .w = w};
+        some.out += (size_t)t * (size_t)mm->w->rows;
         start(&(struct job){.nn = nn,
-                            .mm = &mm,
+                            .mm = &some,
                             .n_mm = 1,
-                            .x = x + (size_t)t * (size_t)w->k,
+                            .x = x + (size_t)t * (size_t)mm->w->k,
                             .n = part,
                             .act_rows = 2 * part});
     }

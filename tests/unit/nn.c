@@ -45,7 +45,8 @@ static uint8_t *rows_q8(float *w, int rows, int k)
     return q;
 }
 
-static void product(int threads, bool exact, int rows, int k, int n, bool with_bias, bool add)
+static void product(int threads, bool exact, int rows, int k, int n, bool with_bias, bool add,
+                    bool fine)
 {
     struct nn *nn = open_nn(threads, exact);
     float *w = random_floats((size_t)(rows * k)), *x = random_floats((size_t)(n * k));
@@ -57,7 +58,11 @@ static void product(int threads, bool exact, int rows, int k, int n, bool with_b
     assert_true(nn_mat_shape(&m, QUANT_Q8_0, rows, k));
     m.data = aligned_alloc(64, nn_mat_bytes(&m));
     nn_mat_pack(nn, &m, q);
-    nn_matmul(nn, &(struct nn_mm){y, &m, with_bias ? bias : NULL, add}, 1, x, n);
+    struct nn_mm mm = {y, &m, with_bias ? bias : NULL, add};
+    if (fine)
+        nn_matmul_fine(nn, &mm, x, n);
+    else
+        nn_matmul(nn, &mm, 1, x, n);
     for (int t = 0; t < n; t++)
         for (int r = 0; r < rows; r++) {
             double want =
@@ -68,7 +73,7 @@ static void product(int threads, bool exact, int rows, int k, int n, bool with_b
                 want += v;
                 size += fabs(v);
             }
-            double bound = (exact ? 1e-6 : 0.01) * size;
+            double bound = (exact ? 1e-6 : fine ? 5e-5 : 0.01) * size;
             assert_true(fabs(want - (double)y[t * rows + r]) < bound);
         }
     free(w), free(x), free(bias), free(y), free(before), free(q), free(m.data);
@@ -81,7 +86,8 @@ static void products(void **state)
     for (int threads = 1; threads <= 4; threads++)
         for (int i = 0; i < 60; i++) {
             int rows = 1 + (int)rng_below(&rng, 100), k = 32 * (1 + (int)rng_below(&rng, 20));
-            product(threads, i % 3 == 0, rows, k, 1 + (int)rng_below(&rng, 20), i & 1, i & 2);
+            product(threads, i % 3 == 0, rows, k, 1 + (int)rng_below(&rng, 20), i & 1, i & 2,
+                    i & 4);
         }
 }
 
