@@ -70,7 +70,7 @@ static void where(void **state)
     memset(deep, 'a', sizeof deep);
     deep[0] = '/', deep[sizeof deep - 1] = 0;
     setenv("XDG_DATA_HOME", deep, 1);
-    assert_int_equal(store_open(&t, false, &e), ERR_LIMIT);
+    assert_int_equal(store_open(&t, false, &e), ERR_IO);
     setenv("XDG_DATA_HOME", base, 1);
     assert_true(store_free_bytes(&s) > 0);
 }
