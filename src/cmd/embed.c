@@ -109,6 +109,7 @@ static int open(struct job *j, struct err *e)
                             .chunk = CHUNK,
                             .max_seqs = SEQS,
                             .cpu = j->cpu,
+                            .packs = cmd_packs(),
                             .embed = true,
                             .progress = cmd_load_progress,
                             .progress_arg = &bar};

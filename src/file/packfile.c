@@ -23,12 +23,12 @@ enum { HEADER_BYTES = 8192, SOURCE_MAX = 4096, SPARE = 1 << 30 };
 
 struct header {
     char magic[8];
-    uint64_t id, bytes, sum;
+    uint64_t id, file, bytes, sum;
     char source[SOURCE_MAX];
     uint64_t own; /* checksum of what stands before */
 };
 
-static const char MAGIC[8] = "SOLVPCK1";
+static const char MAGIC[8] = "SOLVPCK2";
 
 static uint64_t own_sum(const struct header *h)
 {
@@ -38,10 +38,10 @@ static uint64_t own_sum(const struct header *h)
 static void path_of(const struct packfile *p, bool part, char out[PACKFILE_PATH_MAX])
 {
     if (part)
-        snprintf(out, PACKFILE_PATH_MAX, "%s/%016" PRIx64 "-%ld.part", p->dir, p->id,
+        snprintf(out, PACKFILE_PATH_MAX, "%s/%016" PRIx64 "-%ld.part", p->dir, p->key.id,
                  (long)getpid());
     else
-        snprintf(out, PACKFILE_PATH_MAX, "%s/%016" PRIx64 ".pack", p->dir, p->id);
+        snprintf(out, PACKFILE_PATH_MAX, "%s/%016" PRIx64 ".pack", p->dir, p->key.id);
 }
 
 static bool read_header(int fd, struct header *h, off_t *size)
@@ -73,7 +73,7 @@ static bool find(struct packfile *p)
     path_of(p, false, path);
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0) return false;
-    p->found = read_header(fd, &h, &size) && h.id == p->id && h.bytes == p->bytes &&
+    p->found = read_header(fd, &h, &size) && h.id == p->key.id && h.bytes == p->bytes &&
                (uint64_t)size == HEADER_BYTES + h.bytes && map_file(p, fd, PROT_READ);
     p->sum = h.sum;
     close(fd);
@@ -120,11 +120,11 @@ static int fresh(struct packfile *p, struct err *e)
     return 0;
 }
 
-int packfile_open(struct packfile *p, const char *dir, uint64_t id, const char *source,
-                  size_t bytes, struct err *e)
+int packfile_open(struct packfile *p, const char *dir, const struct packfile_key *key, size_t bytes,
+                  struct err *e)
 {
-    *p = (struct packfile){.bytes = bytes, .fd = -1, .id = id, .source = source};
-    if (dir && strlen(dir) < sizeof p->dir && strlen(source) < SOURCE_MAX) strcpy(p->dir, dir);
+    *p = (struct packfile){.bytes = bytes, .fd = -1, .key = *key};
+    if (dir && strlen(dir) < sizeof p->dir && strlen(key->source) < SOURCE_MAX) strcpy(p->dir, dir);
     return p->dir[0] && find(p) ? 0 : fresh(p, e);
 }
 
@@ -141,8 +141,8 @@ int packfile_renew(struct packfile *p, struct err *e)
     return fresh(p, e);
 }
 
-/* Removes packs that another has taken the place of (`id` of `source`) and those that lost theirs. */
-static void sweep(const char *dir, uint64_t id, const char *source)
+/* Removes packs of sources that are gone, and of what stood at the path `source` before `file`. */
+static void sweep(const char *dir, uint64_t file, const char *source)
 {
     DIR *d = opendir(dir);
     const struct dirent *f;
@@ -157,7 +157,7 @@ static void sweep(const char *dir, uint64_t id, const char *source)
         off_t size;
         bool dead = part ? flock(fd, LOCK_EX | LOCK_NB) == 0
                          : !read_header(fd, &h, &size) || stat(h.source, &st) ||
-                               (source && !strcmp(h.source, source) && h.id != id);
+                               (source && !strcmp(h.source, source) && h.file != file);
         if (dead) unlinkat(dirfd(d), f->d_name, 0);
         close(fd);
     }
@@ -173,16 +173,16 @@ void packfile_keep(struct packfile *p, uint64_t sum)
 {
     mprotect(p->map, p->mapped, PROT_READ);
     if (p->fd < 0) return;
-    char part[PACKFILE_PATH_MAX], whole[PACKFILE_PATH_MAX], *real = realpath(p->source, NULL);
-    struct header h = {.id = p->id, .bytes = p->bytes, .sum = sum};
+    char part[PACKFILE_PATH_MAX], whole[PACKFILE_PATH_MAX], *real = realpath(p->key.source, NULL);
+    struct header h = {.id = p->key.id, .file = p->key.file, .bytes = p->bytes, .sum = sum};
     memcpy(h.magic, MAGIC, sizeof MAGIC);
-    snprintf(h.source, sizeof h.source, "%s", real ? real : p->source);
+    snprintf(h.source, sizeof h.source, "%s", real ? real : p->key.source);
     free(real);
     h.own = own_sum(&h);
     path_of(p, true, part);
     path_of(p, false, whole);
     if (pwrite(p->fd, &h, sizeof h, 0) == (ssize_t)sizeof h && rename(part, whole) == 0)
-        sweep(p->dir, p->id, h.source);
+        sweep(p->dir, p->key.file, h.source);
     else
         unlink(part);
     close(p->fd);

@@ -1,6 +1,6 @@
 /* Memory for a model's packed weights that outlives the process: a file of the user's cache, mapped.
  *
- *     if (packfile_open(&p, dir, id, path, bytes, &e)) ...
+ *     if (packfile_open(&p, dir, &key, bytes, &e)) ...
  *     if (p.found && sum(p.data) != p.sum && packfile_renew(&p, &e)) ...   damaged: not trusted
  *     if (!p.found) { fill p.data; packfile_keep(&p, sum(p.data)); }
  *     packfile_close(&p);
@@ -21,6 +21,12 @@
 
 enum { PACKFILE_DIR_MAX = 3900, PACKFILE_PATH_MAX = 4096 };
 
+struct packfile_key {
+    uint64_t id;        /* of what is packed, of which file, how */
+    uint64_t file;      /* of the file and the layout alone */
+    const char *source; /* path of the model; borrowed until close */
+};
+
 struct packfile {
     uint8_t *data; /* aligned to a page; read-only when found, and once kept */
     size_t bytes;
@@ -30,19 +36,17 @@ struct packfile {
     void *map;
     size_t mapped;
     int fd; /* of the part being filled, else -1 */
-    uint64_t id;
+    struct packfile_key key;
     char dir[PACKFILE_DIR_MAX]; /* "": anonymous */
-    const char *source;
 };
 
-/* dir may be NULL: anonymous. source: the path of the model, borrowed until close. The only error is
- * ERR_MEMORY. */
-ERR_DOOR int packfile_open(struct packfile *p, const char *dir, uint64_t id, const char *source,
+/* dir may be NULL: anonymous. The only error is ERR_MEMORY. */
+ERR_DOOR int packfile_open(struct packfile *p, const char *dir, const struct packfile_key *key,
                            size_t bytes, struct err *e);
 /* Gives up what was found, for memory to fill. */
 ERR_DOOR int packfile_renew(struct packfile *p, struct err *e);
-/* The bytes are complete. Removes what the folder holds of the same source or of sources that are
- * gone. */
+/* The bytes are complete. Removes what the folder holds of earlier files at the same path, and of
+ * sources that are gone. */
 void packfile_keep(struct packfile *p, uint64_t sum);
 void packfile_close(struct packfile *p);
 /* Removes files of sources that are gone, and parts that nobody fills. */

@@ -319,16 +319,16 @@ static int bind_ends(struct llm__load *l, bool no_head)
 }
 
 /* What of which file is packed, in which order and layout. */
-static uint64_t pack_id(const struct llm__load *l)
+static struct packfile_key pack_key(const struct llm__load *l, const char *path)
 {
-    uint64_t sum = checksum(NULL, 0, gguf_identity(l->m->g) + NN_PACK_VERSION);
+    uint64_t file = checksum(NULL, 0, gguf_identity(l->m->g) + NN_PACK_VERSION), sum = file;
     for (size_t i = 0; i < l->n_bound; i++) {
         const struct bound *b = &l->bound[i];
         int64_t about[] = {(int64_t)b->offset, b->mat->rows, b->mat->k, b->mat->type};
         sum = checksum(b->tensor->name.p, b->tensor->name.n, sum);
         sum = checksum(about, sizeof about, sum);
     }
-    return sum;
+    return (struct packfile_key){sum, file, path ? path : ""};
 }
 
 /* The region of all matrices, filled by an earlier run or to be filled by us. */
@@ -337,8 +337,8 @@ static int find_packed(struct llm__load *l, const struct llm_opts *o, struct err
     struct packfile *p = &l->m->packed;
     size_t total = 0;
     for (size_t i = 0; i < l->n_bound; i++) total += nn_mat_bytes(l->bound[i].mat);
-    int rc =
-        packfile_open(p, o->packs, o->packs ? pack_id(l) : 0, o->path ? o->path : "", total, e);
+    struct packfile_key key = pack_key(l, o->path);
+    int rc = packfile_open(p, o->packs, &key, total, e);
     if (!rc && p->found && nn_checksum(l->m->nn, p->data, total) != p->sum)
         rc = packfile_renew(p, e);
     return rc;

@@ -44,10 +44,12 @@ static int teardown(void **state)
     return system(command);
 }
 
+/* Ids of the same tens are of the same file. */
 static void open_pack(struct packfile *p, uint64_t id, size_t bytes)
 {
     struct err e;
-    assert_int_equal(packfile_open(p, dir, id, source, bytes, &e), 0);
+    struct packfile_key key = {id, id / 10, source};
+    assert_int_equal(packfile_open(p, dir, &key, bytes, &e), 0);
     assert_non_null(p->data);
     assert_int_equal((uintptr_t)p->data % 4096, 0);
 }
@@ -85,13 +87,15 @@ static void test_kept(void **state)
     assert_int_equal(files(), 1); /* what was not completed is gone */
 }
 
-static void test_one_a_source(void **state)
+static void test_one_file_a_source(void **state)
 {
     (void)state;
     keep(1);
     keep(2);
+    assert_int_equal(files(), 2);
+    keep(11);
     assert_int_equal(files(), 1);
-    assert_true(finds(2, BYTES));
+    assert_true(finds(11, BYTES));
     unlink(source);
     packfile_sweep(dir);
     assert_int_equal(files(), 0);
@@ -115,7 +119,7 @@ static void test_damage(void **state)
         case 0: assert_int_equal(ftruncate(fd, BYTES), 0); break;
         case 1: assert_int_equal(ftruncate(fd, 100), 0); break;
         case 2: assert_int_equal(pwrite(fd, "x", 1, 9), 1); break;     /* the id */
-        case 3: assert_int_equal(pwrite(fd, "xx", 2, 4128), 2); break; /* the header's sum */
+        case 3: assert_int_equal(pwrite(fd, "xx", 2, 4136), 2); break; /* the header's sum */
         default: assert_int_equal(fchmod(fd, 0666), 0); break;
         }
         close(fd);
@@ -170,23 +174,24 @@ static void test_without_a_folder(void **state)
     (void)state;
     struct packfile p;
     struct err e;
+    struct packfile_key key = {1, 1, source};
     const char *no[] = {NULL, "", "/proc/none", source};
     for (size_t i = 0; i < 4; i++) {
-        assert_int_equal(packfile_open(&p, no[i], 1, source, BYTES, &e), 0);
+        assert_int_equal(packfile_open(&p, no[i], &key, BYTES, &e), 0);
         assert_false(p.found);
         memset(p.data, 1, BYTES);
         packfile_keep(&p, 1);
         packfile_close(&p);
     }
     packfile_sweep("/proc/none");
-    assert_int_equal(packfile_open(&p, NULL, 1, source, (size_t)1 << 60, &e), ERR_MEMORY);
+    assert_int_equal(packfile_open(&p, NULL, &key, (size_t)1 << 60, &e), ERR_MEMORY);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_kept, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_one_a_source, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_one_file_a_source, setup, teardown),
         cmocka_unit_test_setup_teardown(test_damage, setup, teardown),
         cmocka_unit_test_setup_teardown(test_renew, setup, teardown),
         cmocka_unit_test_setup_teardown(test_two_at_once, setup, teardown),
