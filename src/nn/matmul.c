@@ -1,8 +1,8 @@
 /* Products with packed weights. Units of work are panels of 32 rows of all the matrices that share
- * an input. First the workers round the input rows to int8 together, then each takes panels: up to
- * KERN_FEW tokens straight from the packed bytes, more through a tile unpacked once a block and
- * used for all tokens. Bias and residual are put where the product is then added, so no pass of
- * their own.
+ * an input. First the workers round the input rows to int8 together (of few, each all of them: that
+ * is sooner done than waited for), then each takes panels: up to KERN_FEW tokens straight from the
+ * packed bytes, more through a tile unpacked once a block and used for all tokens. Bias and residual
+ * are put where the product is then added, so no pass of their own.
  * A fine product has each row twice: rounded, and what the rounding left, rounded again. The sum
  * of the two is as good as 15 bits, and where reading the weights binds, it is free. */
 #include "nn_int.h"
@@ -17,7 +17,6 @@ struct job {
     int n;        /* rows of x and of the outputs */
     int act_rows; /* n, or 2n: the remainders of row t are row n + t */
     int64_t k;
-    struct kern_act act;
     long panels, chunk;
     bool round; /* some matrix is of integers */
     atomic_long rounded;
@@ -65,7 +64,7 @@ static void panel_tiles(struct job *j, struct nn__worker *w, const struct nn_mm 
             k->unpack_u8(&w->tile, f, p, ng);
             w->tile.next = p + kern_block_bytes(f, ng);
             w->tile.next_bytes = kern_block_bytes(f, ng);
-            k->gemm_u8(out, ld, &w->tile, f, ng, &j->act, (int)(at / KERN_K), 0, j->act_rows, add);
+            k->gemm_u8(out, ld, &w->tile, f, ng, &w->act, (int)(at / KERN_K), 0, j->act_rows, add);
         }
         p += kern_block_bytes(f, ng);
         add = true;
@@ -78,12 +77,12 @@ static void add_remainders(const struct job *j, float *y /* [act_rows][32] */)
         y[i] += y[j->n * KERN_ROWS + i];
 }
 
-static void panel_few(struct job *j, const struct nn_mm *mm, const uint8_t *p, int64_t row,
-                      int width)
+static void panel_few(struct job *j, const struct nn__worker *w, const struct nn_mm *mm,
+                      const uint8_t *p, int64_t row, int width)
 {
     float y[KERN_FEW * KERN_ROWS];
     bool add = start_rows(mm, y, KERN_ROWS, row, width, j->n, j->act_rows);
-    j->nn->k->gemm_few(y, KERN_ROWS, mm->w->fmt, p, j->k, &j->act, 0, j->act_rows, add);
+    j->nn->k->gemm_few(y, KERN_ROWS, mm->w->fmt, p, j->k, &w->act, 0, j->act_rows, add);
     add_remainders(j, y);
     for (int t = 0; t < j->n; t++)
         memcpy(mm->out + (size_t)t * (size_t)mm->w->rows + row, y + t * KERN_ROWS,
@@ -97,7 +96,7 @@ static void panel(struct job *j, struct nn__worker *w, const struct nn_mm *mm, i
     int64_t row = p * KERN_ROWS;
     int width = m->rows - row < KERN_ROWS ? (int)(m->rows - row) : KERN_ROWS;
     if (j->act_rows <= KERN_FEW && j->nn->k->gemm_few && !in_floats(j->nn, m)) {
-        panel_few(j, mm, data, row, width);
+        panel_few(j, w, mm, data, row, width);
         return;
     }
     bool fine = j->act_rows > j->n && !in_floats(j->nn, m);
@@ -116,23 +115,30 @@ static void panel(struct job *j, struct nn__worker *w, const struct nn_mm *mm, i
 static void round_row(struct job *j, struct nn__worker *w, int t)
 {
     const float *x = j->x + (size_t)t * (size_t)j->k;
-    j->nn->k->act(&j->act, t, x, j->k);
+    j->nn->k->act(&w->act, t, x, j->k);
     if (j->act_rows == j->n) return;
-    for (int64_t i = 0; i < j->k; i++) {
-        size_t row = (size_t)(i / KERN_K * j->act.m + t), c = (size_t)(i % KERN_K);
-        float scale = j->act.scale[row * KERN_GROUPS + c / KERN_GROUP];
-        w->rest[i] = x[i] - (float)j->act.q[row * KERN_K + c] * scale;
+    for (int64_t i = 0; i < j->k; i += KERN_GROUP) {
+        size_t row = (size_t)(i / KERN_K * w->act.m + t), c = (size_t)(i % KERN_K);
+        float scale = w->act.scale[row * KERN_GROUPS + c / KERN_GROUP];
+        const int8_t *q = w->act.q + row * KERN_K + c;
+        int64_t n = j->k - i < KERN_GROUP ? j->k - i : KERN_GROUP;
+        for (int64_t g = 0; g < n; g++) w->rest[i + g] = x[i + g] - (float)q[g] * scale;
     }
-    j->nn->k->act(&j->act, j->n + t, w->rest, j->k);
+    j->nn->k->act(&w->act, j->n + t, w->rest, j->k);
 }
 
 static void work(void *arg, int worker)
 {
     struct job *j = arg;
+    struct nn__worker *w = &j->nn->workers[worker];
     long t, at, end;
-    if (j->round) {
+    if (j->round && j->n <= NN__OWN_ROWS) {
+        kern_act_bind(&w->act, w->own_act, j->act_rows, j->k);
+        for (t = 0; t < j->n; t++) round_row(j, w, (int)t);
+    } else if (j->round) {
+        kern_act_bind(&w->act, j->nn->act, j->act_rows, j->k);
         while ((t = atomic_fetch_add_explicit(&j->rounded, 1, memory_order_relaxed)) < j->n)
-            round_row(j, &j->nn->workers[worker], (int)t);
+            round_row(j, w, (int)t);
         if (j->nn->threads > 1) pool_barrier(j->nn->pool);
     }
     while ((at = nn__take(j->nn, j->panels, j->chunk, &end)) >= 0)
@@ -140,7 +146,7 @@ static void work(void *arg, int worker)
             const struct nn_mm *mm = j->mm;
             int64_t p = at, n;
             while (p >= (n = (mm->w->rows + KERN_ROWS - 1) / KERN_ROWS)) p -= n, mm++;
-            panel(j, &j->nn->workers[worker], mm, p);
+            panel(j, w, mm, p);
         }
 }
 
@@ -158,7 +164,6 @@ static void start(struct job *j)
         if (j->chunk < 1) j->chunk = 1;
         if (j->chunk > 16) j->chunk = 16;
     }
-    if (j->round) kern_act_bind(&j->act, nn->act, j->act_rows, j->k);
     nn__run(nn, work, j);
 }
 

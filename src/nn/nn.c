@@ -52,12 +52,14 @@ int nn_reserve(struct nn *nn, int rows, int64_t k, struct err *e)
     free(nn->act);
     free(nn->outs);
     nn->rows = rows;
-    nn->act_bytes = nn->exact ? 64 : kern_act_bytes(rows, k);
+    size_t own_act = kern_act_bytes(2 * NN__OWN_ROWS, k), all_act = kern_act_bytes(rows, k);
+    nn->act_bytes = nn->exact ? 64 : all_act + (size_t)nn->threads * own_act;
     nn->act = alloc64(nn->act_bytes);
     nn->outs_bytes = (size_t)nn->threads * own * sizeof(float);
     nn->outs = alloc64(nn->outs_bytes);
     if (!nn->act || !nn->outs) return err_nomem(e, nn->act_bytes + nn->outs_bytes, "activations");
     for (int i = 0; i < nn->threads; i++) {
+        if (!nn->exact) nn->workers[i].own_act = (uint8_t *)nn->act + all_act + (size_t)i * own_act;
         nn->workers[i].out = nn->outs + (size_t)i * own;
         nn->workers[i].rest = nn->workers[i].out + (size_t)rows * KERN_ROWS;
     }

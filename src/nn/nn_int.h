@@ -13,8 +13,10 @@ struct nn__worker {
     float attn[KERN_D_MAX * KERN_PAGE + KERN_ATTN_ROWS * KERN_PAGE];
     float q[KERN_ATTN_ROWS * KERN_D_MAX];
     float o[KERN_ATTN_ROWS * KERN_D_MAX], o2[KERN_ATTN_ROWS * KERN_D_MAX];
-    float *out;  /* [rows][32], for the last panel and fine products */
-    float *rest; /* [k] what rounding a row left */
+    struct kern_act act; /* of the product at hand: everybody's, or its own of few rows */
+    uint8_t *own_act;    /* [NN__OWN_ROWS], fine ones */
+    float *out;          /* [rows][32], for the last panel and fine products */
+    float *rest;         /* [k] what rounding a row left */
 };
 
 struct nn {
@@ -31,7 +33,10 @@ struct nn {
     _Alignas(64) atomic_long next; /* unit of work nobody has taken yet */
 };
 
-enum { NN__PARTS = 1 << 22 };
+enum {
+    NN__PARTS = 1 << 22,
+    NN__OWN_ROWS = 2 /* so many rows of a product each worker rounds for itself: no waiting */
+};
 
 /* Runs fn(arg, worker) on all workers, nn->next at 0. */
 void nn__run(struct nn *nn, pool_fn *fn, void *arg);
