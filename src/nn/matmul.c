@@ -9,6 +9,8 @@
 
 #include <string.h>
 
+enum { RUNS_MAX = 64 }; /* rows up to which reading the weights counts */
+
 struct job {
     struct nn *nn;
     const struct nn_mm *mm;
@@ -159,7 +161,7 @@ static void start(struct job *j)
         j->panels += (j->mm[i].w->rows + KERN_ROWS - 1) / KERN_ROWS;
         if (!in_floats(nn, j->mm[i].w)) j->round = true;
     }
-    if (j->n <= KERN_FEW) { /* long runs of memory for each worker, an even end */
+    if (j->n <= RUNS_MAX) { /* long runs of memory for each worker, an even end */
         j->chunk = j->panels / (8L * nn->threads);
         if (j->chunk < 1) j->chunk = 1;
         if (j->chunk > 16) j->chunk = 16;
