@@ -316,29 +316,37 @@ static int64_t listed_id(const json_t *j, const char *name, size_t i)
     return json_is_integer(id) ? json_integer_value(id) : -1;
 }
 
+/* Of a token with a part to play, by the names in the settings, then by the ids in config.json; or -1. */
+static int64_t special_id(const struct vocab *v, const char *name, const char *other)
+{
+    int64_t id = find_token(v, special_text(v, name));
+    if (id < 0 && other) id = find_token(v, special_text(v, other));
+    if (id < 0) id = listed_id(v->c->config, name, 0);
+    if (id < 0 && strcmp(name, "unk") == 0) id = find_token(v, convert__str(v->model, "unk_token"));
+    return (uint64_t)id < v->n ? id : -1;
+}
+
+static void write_id(struct vocab *v, const char *name, int64_t id)
+{
+    char key[64];
+    snprintf(key, sizeof key, "tokenizer.ggml.%s_token_id", name);
+    if (id >= 0) gguf_write_u32(v->c->w, key, (uint32_t)id);
+}
+
 static void write_ids(struct vocab *v)
 {
-    static const struct {
-        const char *name, *key, *other;
-    } ids[] = {{"bos", "bos", "cls"},      {"eos", "eos", "sep"},    {"unk", "unknown", NULL},
-               {"sep", "seperator", NULL}, {"pad", "padding", NULL}, {"cls", "cls", NULL},
-               {"mask", "mask", NULL}};
-    int64_t eos = -1;
-    char key[64];
-    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
-        int64_t id = find_token(v, special_text(v, ids[i].name));
-        if (id < 0 && ids[i].other) id = find_token(v, special_text(v, ids[i].other));
-        if (id < 0) id = listed_id(v->c->config, ids[i].name, 0);
-        if (id < 0 && i == 2) id = find_token(v, convert__str(v->model, "unk_token"));
-        if (id < 0 || (size_t)id >= v->n) continue;
-        if (i == 1) eos = id;
-        snprintf(key, sizeof key, "tokenizer.ggml.%s_token_id", ids[i].key);
-        gguf_write_u32(v->c->w, key, (uint32_t)id);
-    }
-    for (size_t i = 0; i < 8; i++) { /* another token that ends an answer */
+    int64_t eos = special_id(v, "eos", "sep");
+    write_id(v, "bos", special_id(v, "bos", "cls"));
+    write_id(v, "eos", eos);
+    write_id(v, "unknown", special_id(v, "unk", NULL));
+    write_id(v, "seperator", special_id(v, "sep", NULL)); /* GGUF spells it so */
+    write_id(v, "padding", special_id(v, "pad", NULL));
+    write_id(v, "cls", special_id(v, "cls", NULL));
+    write_id(v, "mask", special_id(v, "mask", NULL));
+    for (size_t i = 0; i < 8; i++) { /* the first other token that ends an answer */
         int64_t id = listed_id(v->answers, "eos", i);
-        if (id < 0 || id == eos || (size_t)id >= v->n) continue;
-        gguf_write_u32(v->c->w, "tokenizer.ggml.eot_token_id", (uint32_t)id);
+        if (id < 0 || id == eos || (uint64_t)id >= v->n) continue;
+        write_id(v, "eot", id);
         break;
     }
 }
