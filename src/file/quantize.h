@@ -4,8 +4,8 @@
  *     quantize_row(type, x, out, k);
  *
  * k is a multiple of quant_block(type); out gets k / block * quant_bytes(type) bytes. Errors count
- * all values alike; the same input gives the same bytes on every machine and any number of threads.
- * Method: weighted least squares over candidate scales and minima, then descent over the stored
+ * all values alike; the same input gives the same bytes on every x86-64 machine.
+ * Method: least squares over candidate scales and minima, then descent over the stored
  * integers with codes rounded anew (see quantize.c). No allocation, no state: any thread.
  */
 #ifndef QUANTIZE_H

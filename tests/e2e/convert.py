@@ -222,6 +222,8 @@ def families(work):
         check(f"{shape}: logits are the folder's ({d:.1e})", d < 2e-3, d)
         p = run(SOLVENT, "run", model, "that is it", "--max-tokens", "4", "--temp", "0")
         check(f"{shape}: answers", p.returncode == 0, p.stderr.decode())
+        p = run(SOLVENT, "perplexity", "-m", model, __file__, "--ctx", "64", "--windows", "2", "--json")
+        check(f"{shape}: scores a text", p.returncode == 0 and json.loads(p.stdout)["ppl"] > 1, p.stderr.decode())
 
 
 def types(work):
