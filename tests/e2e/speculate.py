@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
 """Speculation from outside: `run --speculate` and `--draft` change the speed and nothing else.
 
-Usage: speculate.py BUILD/solvent [MODEL.gguf ...]. Without models the tiny ones of tests/data/golden; with them
-50 prompts of 256 tokens each, greedy and sampled, and the speed of both is told. The last lines give tokens/s
-plain and speculating (best of the prompts' own runs would hide what switching costs: it is all tokens by all
-seconds) and what was drafted. Ends with "N passed, N failed".
+Usage: speculate.py BUILD/solvent [MODEL.gguf ... [-- FLAGS OF RUN]]. Without models the tiny ones of tests/data/golden,
+greedy and sampled; with them 50 prompts of 256 tokens each, greedy. A line for each setting tells the tokens/s (all
+tokens by all seconds) and what was drafted. Ends with "N passed, N failed".
 """
 import re
 import subprocess
@@ -52,11 +51,11 @@ def prompts(count):
             yield task.replace("%s", THINGS[i // 5 % 5])
 
 
-def same(check, model, count, tokens, variants):
+def same(check, model, count, tokens, samplers, variants):
     """variants: flags; the first of them are plain decoding."""
     sums = [[0.0] * 4 for _ in variants]
     for i, prompt in enumerate(prompts(count)):
-        for sampler in (["--temp", "0"], ["--seed", str(i)]):
+        for sampler in samplers:
             plain = None
             for v, flags in enumerate(variants):
                 text, figures = check.answer(model, prompt, "-n", str(tokens), *sampler, *flags)
@@ -78,13 +77,18 @@ def refused(check, model, says, *args):
 def main():
     if len(sys.argv) < 2:
         sys.exit(__doc__)
-    check, models = Check(sys.argv[1]), sys.argv[2:]
+    check, models, flags = Check(sys.argv[1]), sys.argv[2:], []
+    if "--" in models:
+        at = models.index("--")
+        models, flags = models[:at], models[at + 1 :]
+    greedy = ["--temp", "0"]
     for model in models:
-        same(check, model, 50, 256, [["--speculate", "off"], ["--speculate", "auto"]])
+        same(check, model, 50, 256, [greedy + flags], [["--speculate", "off"], ["--speculate", "auto"]])
     if not models:
         llama, gemma = (str(DATA / f"{name}.gguf") for name in ("llama_q4_0", "gemma3_q5_0"))
-        same(check, llama, 5, 60, [["--speculate", "off"], [], ["--speculate", "6"], ["--draft", llama],
-                                   ["--draft", str(DATA / "llama_q2_k.gguf"), "--speculate", "3"]])
+        same(check, llama, 5, 60, [greedy + ["-t", "1"], ["--seed", "7", "-t", "1"]],
+             [["--speculate", "off"], [], ["--speculate", "6"], ["--draft", llama],
+              ["--draft", str(DATA / "llama_q2_k.gguf"), "--speculate", "3"]])
         refused(check, llama, "the draft model", "--draft", gemma)
         refused(check, llama, "no --speculate off", "--draft", llama, "--speculate", "off")
         for wrong in ("16", "-1", "0", "x", "", "4x"):
