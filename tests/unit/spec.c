@@ -24,7 +24,7 @@ enum { CTX = 160, PROMPT = 60, TEXT_MAX = 1 << 16 };
 struct answer {
     char text[TEXT_MAX];
     size_t len;
-    int32_t held[4 * CTX];
+    int32_t held[8 * CTX];
     size_t n_held;
     int cancel_at, calls, rc;
     struct generate_result r;
@@ -167,6 +167,35 @@ static void answers_are_those_of_plain_decoding(void **state)
     answers_are_plain("ref", 1); /* slow */
     if (cpu.avx2) answers_are_plain("avx2", 6);
     if (cpu.avx512) answers_are_plain("avx512", 6);
+}
+
+/* Attention shares out long contexts by segments: drafted rows stand on both sides of their ends. */
+static void long_answers_are_those_of_plain_decoding(void **state)
+{
+    enum { LONG = 1000 };
+    static const char *models[] = {GOLDEN("llama_q4_0"), GOLDEN("gemma3_pattern")};
+    static struct answer plain, ours;
+    static int32_t prompt[LONG];
+    (void)state;
+    for (int i = 0; i < LONG; i++) prompt[i] = i % 5 + i % 7 + 40;
+    for (int m = 0; m < 2; m++) {
+        struct engine *en = open_model(models[m], (struct engine_opts){.ctx = LONG + 100});
+        struct spec *spec[] = {open_spec(en, 5, NULL), open_spec(en, SPEC_MAX, NULL)};
+        int seq = engine_seq_open(en), right = 0;
+        for (int n = LONG / 2; n <= LONG; n += LONG / 2)
+            for (int k = 0; k < 4; k++) {
+                struct generate_opts o = samplers(k / 2);
+                ask(en, seq, prompt, n, o, NULL, &plain);
+                ask(en, seq, prompt, n, o, spec[k % 2], &ours);
+                assert_int_equal(plain.rc, 0);
+                same(&plain, &ours);
+                right += ours.r.accepted_tokens;
+            }
+        assert_true(right > 30);
+        spec_close(spec[0]);
+        spec_close(spec[1]);
+        engine_close(en);
+    }
 }
 
 static void a_draft_model_changes_only_the_steps(void **state)
@@ -451,6 +480,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers_are_those_of_plain_decoding),
+        cmocka_unit_test(long_answers_are_those_of_plain_decoding),
         cmocka_unit_test(a_draft_model_changes_only_the_steps),
         cmocka_unit_test(vocabularies_must_be_the_same),
         cmocka_unit_test(ends_are_those_of_plain_decoding),
