@@ -46,7 +46,7 @@ def prompts(count):
     for i in range(count):
         task, at = TASKS[i % 5], i * 97 % (len(TEXT) - 800)
         if i % 2:
-            yield TEXT[at : at + 100 + 12 * i]  # a licence: it repeats itself
+            yield TEXT[at : at + 100 + 12 * i]
         else:
             yield task.replace("%s", THINGS[i // 5 % 5])
 
