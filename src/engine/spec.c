@@ -19,11 +19,15 @@
 #include <string.h>
 
 enum { ROWS = 1 + SPEC_MAX, MATCHES = 8, LEADS = 5, PAUSE_MIN = 16, PAUSE_MAX = 512 };
-static const double MARGIN = 1.08;      /* by how much drafting must be better than a plain step */
-static const double SLOPE = 0.15;       /* of the cost curve, before it is known */
-static const double LEARN = 1.0 / 12;   /* weight of an observation */
-static const double LEARN_COST = 0.25;  /* sooner: a step too dear shall not be taken often */
-static const double FORGET = 1.0 / 512; /* a cost not seen again goes back, so that it is retried */
+enum { PLAIN_FIRST = 3, PLAIN_EVERY = 64 }; /* plain steps, to know what the others are worth */
+
+static const double MARGIN = 1.08;     /* by how much drafting must be better than a plain step */
+static const double SLOPE = 0.15;      /* of the cost curve, before it is known */
+static const double LEARN = 1.0 / 8;   /* weight of an observation */
+static const double LEARN_COST = 0.25; /* sooner: a step too dear shall not be taken often */
+static const double LEARN_LESS = 0.5;  /* of a time below what is known: noise only adds */
+static const double FORGET =
+    1.0 / 1024; /* a cost not seen again goes back, so that it is retried */
 
 struct spec {
     int tokens; /* of opts */
@@ -33,6 +37,7 @@ struct spec {
     int at;              /* of them known to count */
     double match_chance[MATCHES];
     double unit_ns, cost[ROWS + 1]; /* cost [rows]; 0: not known */
+    int n_plain, since_plain;       /* steps, as far as they are counted */
     struct draft draft;             /* without an engine: there is none */
     int lead_of[ROWS];              /* of plan's tokens that are the draft model's: its class */
     double lead_chance[LEADS], mean_chance, draft_ns;
@@ -143,19 +148,28 @@ static double cost_of(const struct spec *s, int rows)
 }
 
 /* A step that was held up counts as half as long again at most. */
+static double time_towards(double old, double now)
+{
+    if (now < old) return towards(old, now, LEARN_LESS);
+    return towards(old, now < 1.5 * old ? now : 1.5 * old, LEARN_COST);
+}
+
 void spec_timed(struct spec *s, int64_t ns)
 {
     int rows = s->n_plan;
     double now = (double)ns;
+    s->since_plain += s->since_plain < PLAIN_EVERY;
     if (rows == 1) {
-        double before = s->unit_ns > 0 ? s->unit_ns : now;
-        s->unit_ns = towards(before, now < 1.5 * before ? now : 1.5 * before, LEARN_COST);
+        s->n_plain += s->n_plain < PLAIN_FIRST;
+        s->since_plain = 0;
+        s->unit_ns = s->unit_ns > 0 ? time_towards(s->unit_ns, now) : now;
         for (int i = 2; i <= ROWS; i++)
             if (s->cost[i] > 0) s->cost[i] = towards(s->cost[i], 1 + SLOPE * (i - 1), FORGET);
     } else if (s->unit_ns > 0) {
-        double before = cost_of(s, rows);
+        if (now < s->unit_ns) s->unit_ns = now; /* a row alone takes no longer */
         now /= s->unit_ns;
-        s->cost[rows] = towards(before, now < 1.5 * before ? now : 1.5 * before, LEARN_COST);
+        s->cost[rows] = s->cost[rows] > 0 ? time_towards(s->cost[rows], now) : now;
+        if (s->cost[rows] > rows) s->cost[rows] = rows; /* what plain steps cost */
     }
 }
 
@@ -219,7 +233,7 @@ static bool guess(struct spec *s, const int32_t *ids, int n)
     int64_t start = clock_ns();
     if (!draft_feed(&s->draft, ids, n, &s->plan[s->n_guess], &lead)) return false;
     double ns = (double)(clock_ns() - start);
-    if (n == 1) s->draft_ns = towards(s->draft_ns, ns, s->draft_ns > 0 ? LEARN_COST : 1);
+    if (n == 1) s->draft_ns = s->draft_ns > 0 ? time_towards(s->draft_ns, ns) : ns;
     s->lead_of[s->n_guess++] = class_of_lead(lead);
     return true;
 }
@@ -261,14 +275,15 @@ static int suggest(struct spec *s, int most)
 int spec_plan(struct spec *s, int32_t id, int room, const int32_t **ids)
 {
     int most = s->tokens == SPEC_AUTO ? SPEC_MAX : s->tokens;
-    bool first = s->tokens == SPEC_AUTO && s->unit_ns <= 0; /* nothing to compare with yet */
+    bool plain =
+        s->tokens == SPEC_AUTO && (s->n_plain < PLAIN_FIRST || s->since_plain >= PLAIN_EVERY);
     judge(s, id);
     note(s, id);
     for (int i = 0; i < ROWS; i++) s->lead_of[i] = -1;
     s->plan[0] = id;
     s->n_plan = s->n_guess = s->at = 1;
     if (room - 1 < most) most = room - 1;
-    if (most > 0 && !first) s->n_plan += suggest(s, most);
+    if (most > 0 && !plain) s->n_plan += suggest(s, most);
     *ids = s->plan;
     return s->n_plan;
 }

@@ -435,6 +435,58 @@ static void sampled_tokens_have_the_models_distribution(void **state)
     engine_close(en);
 }
 
+/* How much sooner than by plain steps an answer comes, text [from ..] after text [.. from], when a step
+ * of m rows takes 1 + slope (m - 1), the first one `first` times as long, and each 30th twice. */
+static double gain(struct spec *s, const int32_t *text, int from, int n, double slope, double first)
+{
+    double took = 0;
+    int steps = 0;
+    spec_begin(s, text, from);
+    for (int i = from; i < n; i++) {
+        const int32_t *ids;
+        if (spec_hit(s, text[i])) continue;
+        int rows = spec_plan(s, text[i], n - i, &ids);
+        assert_in_range(rows, 1, n - i);
+        double t = 1 + slope * (rows - 1);
+        took += t;
+        t *= steps == 0 ? first : steps % 30 ? 1 : 2;
+        spec_timed(s, (int64_t)(t * 1e6));
+        steps++;
+    }
+    return (n - from) / took;
+}
+
+/* Time is what the test says, so these are the rule's own figures. */
+static void what_is_drafted_pays(void **state)
+{
+    enum { LONG = 2000 };
+    static int32_t copied[LONG], fresh[LONG], mixed[LONG];
+    struct rng r;
+    (void)state;
+    rng_init(&r, 9);
+    struct engine *en = open_model(GOLDEN("llama_q4_0"), (struct engine_opts){.ctx = LONG});
+    for (int i = 0; i < LONG; i++) {
+        fresh[i] = (int32_t)rng_below(&r, 300); /* each token and many pairs stood there before */
+        copied[i] = i < LONG / 2 ? fresh[i] : copied[i - LONG / 2];
+        if (i % 50 == 49) copied[i] = fresh[i];
+        mixed[i] = i < LONG / 2 ? fresh[i] : copied[i];
+    }
+    static const double slopes[] = {0, 0.05, 0.2, 0.5, 1};
+    for (int i = 0; i < 5; i++)
+        for (double first = 1; first <= 16; first *= 16) {
+            struct spec *s = open_spec(en, SPEC_AUTO, NULL);
+            double none = gain(s, fresh, LONG / 2, LONG, slopes[i], first);
+            double some = gain(s, mixed, LONG / 2, LONG, slopes[i], 1); /* on again */
+            double none_again = gain(s, fresh, LONG / 2, LONG, slopes[i], 1);
+            print_message("slope %.2f, first %2.0f: %.2f, copied %.2f, again %.2f\n", slopes[i],
+                          first, none, some, none_again);
+            assert_true(none > 0.98 && none_again > 0.95); /* it has to notice */
+            assert_true(some > (i == 0 ? 6 : i == 1 ? 4 : i == 2 ? 2 : i == 3 ? 1.2 : 0.97));
+            spec_close(s);
+        }
+    engine_close(en);
+}
+
 static void out_of_memory(void **state)
 {
     static struct answer plain, ours;
@@ -487,6 +539,7 @@ int main(void)
         cmocka_unit_test(turns_go_on_from_what_is_held),
         cmocka_unit_test(drafts_take_no_page_that_an_answer_needs),
         cmocka_unit_test(sampled_tokens_have_the_models_distribution),
+        cmocka_unit_test(what_is_drafted_pays),
         cmocka_unit_test(out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
