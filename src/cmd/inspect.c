@@ -31,7 +31,8 @@ struct facts {
     uint32_t ctx_train, layers, width, vocab, window; /* 0: not said, here and below */
     uint32_t key_length, value_length;
     struct span heads, kv_heads, feed_forward;
-    bool template;
+    bool template, encoder; /* encoder: reads a text both ways, one layer at a time */
+    struct gguf_str pooling;
     uint64_t params, weight_bytes, ctx, kv_token_bytes, kv_bytes;
     struct {
         uint64_t tensors, bytes, values;
@@ -135,9 +136,23 @@ static void gather_shape(struct facts *f)
     if (!f->key_length) f->key_length = even;
     if (!f->value_length) f->value_length = even;
     /* two bytes for each number of a key and of a value */
-    f->kv_token_bytes = product(f->kv_heads.sum, 2 * ((uint64_t)f->key_length + f->value_length));
+    uint64_t kv_heads = f->encoder ? f->kv_heads.high : f->kv_heads.sum;
+    f->kv_token_bytes = product(kv_heads, 2 * ((uint64_t)f->key_length + f->value_length));
     if (!f->ctx) f->ctx = f->ctx_train;
     f->kv_bytes = product(f->kv_token_bytes, f->ctx);
+}
+
+static void gather_pooling(struct facts *f)
+{
+    static const char *const names[] = {"none", "mean", "cls", "last", "rank"};
+    char name[128];
+    bool causal = true;
+    uint32_t pooling;
+    if (arch_key(f, "attention.causal", name)) gguf_bool(f->g, name, &causal);
+    f->encoder = !causal;
+    if (!arch_key(f, "pooling_type", name) || !gguf_u32(f->g, name, &pooling)) return;
+    const char *is = pooling < sizeof names / sizeof *names ? names[pooling] : "unknown";
+    f->pooling = (struct gguf_str){is, strlen(is)};
 }
 
 static void gather(struct facts *f)
@@ -150,6 +165,7 @@ static void gather(struct facts *f)
     gguf_string(g, "tokenizer.ggml.pre", &f->pre);
     struct gguf_str template;
     f->template = gguf_string(g, "tokenizer.chat_template", &template);
+    gather_pooling(f);
     gather_shape(f);
     const struct gguf_kv *tokens = gguf_find(g, "tokenizer.ggml.tokens");
     f->vocab = tokens && tokens->type == GGUF_ARR && tokens->count <= UINT32_MAX
@@ -226,6 +242,8 @@ static void say_shape(const struct facts *f)
     say_span("kv heads", &f->kv_heads);
     say_number("head size", f->key_length, "");
     if (f->window) say_number("window", f->window, "tokens");
+    if (f->encoder) say_text("attention", (struct gguf_str){"to the whole text", 17});
+    if (f->pooling.n) say_text("pooling", f->pooling);
 }
 
 static void say_types(const struct facts *f)
@@ -395,6 +413,8 @@ static void json_facts(const struct facts *f)
     json_number("value_length", f->value_length);
     json_number("sliding_window", f->window);
     json_number("vocabulary", f->vocab);
+    printf("  \"causal\": %s,\n", f->encoder ? "false" : "true");
+    json_text("pooling", f->pooling);
     json_text("tokenizer", f->tokenizer);
     json_text("pre_tokenizer", f->pre);
     printf("  \"chat_template\": %s,\n  \"types\": [", f->template ? "true" : "false");
