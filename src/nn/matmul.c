@@ -35,8 +35,7 @@ static bool in_floats(const struct nn *nn, const struct nn_mat *w)
 }
 
 /* What the product is added to; false when there is nothing. */
-static bool start_rows(const struct nn_mm *mm, float *out, size_t ld, int64_t row, int width, int n,
-                       int act_rows)
+static bool start_rows(const struct nn_mm *mm, float *out, size_t ld, int64_t row, int width, int n)
 {
     if (!mm->bias && !(mm->add && ld == KERN_ROWS)) return mm->add;
     for (int t = 0; t < n; t++) {
@@ -46,12 +45,11 @@ static bool start_rows(const struct nn_mm *mm, float *out, size_t ld, int64_t ro
             y[r] = (mm->add ? was[r] : 0) + (mm->bias ? mm->bias[row + r] : 0);
         for (int r = width; r < KERN_ROWS && ld == KERN_ROWS; r++) y[r] = 0;
     }
-    if (act_rows > n) memset(out + (size_t)n * ld, 0, (size_t)(act_rows - n) * ld * sizeof *out);
     return true;
 }
 
 static void panel_tiles(struct job *j, struct nn__worker *w, const struct nn_mm *mm,
-                        const uint8_t *p, float *out, size_t ld, bool add)
+                        const uint8_t *p, float *out, size_t ld, bool add, float *rest)
 {
     const struct kern *k = j->nn->k;
     const struct kern_fmt *f = mm->w->fmt;
@@ -64,28 +62,32 @@ static void panel_tiles(struct job *j, struct nn__worker *w, const struct nn_mm 
             k->gemm_f32(out, ld, w->w, width, j->x + at, (size_t)j->k, j->n, add);
         } else {
             k->unpack_u8(&w->tile, f, p, ng);
+            int kb = (int)(at / KERN_K);
             w->tile.next = p + kern_block_bytes(f, ng);
             w->tile.next_bytes = kern_block_bytes(f, ng);
-            k->gemm_u8(out, ld, &w->tile, f, ng, &w->act, (int)(at / KERN_K), 0, j->act_rows, add);
+            k->gemm_u8(out, ld, &w->tile, f, ng, &w->act, kb, 0, j->n, add);
+            if (rest) k->gemm_u8(rest, KERN_ROWS, &w->tile, f, ng, &w->act, kb, j->n, j->n, at > 0);
         }
         p += kern_block_bytes(f, ng);
         add = true;
     }
 }
 
-static void add_remainders(const struct job *j, float *y /* [act_rows][32] */)
+static void add_rest(float *out, size_t ld, const float *rest /* [n][32] */, int width, int n)
 {
-    for (int i = 0; j->act_rows > j->n && i < j->n * KERN_ROWS; i++)
-        y[i] += y[j->n * KERN_ROWS + i];
+    for (int t = 0; t < n; t++)
+        for (int r = 0; r < width; r++) out[(size_t)t * ld + (size_t)r] += rest[t * KERN_ROWS + r];
 }
 
 static void panel_few(struct job *j, const struct nn__worker *w, const struct nn_mm *mm,
                       const uint8_t *p, int64_t row, int width)
 {
     float y[KERN_FEW * KERN_ROWS];
-    bool add = start_rows(mm, y, KERN_ROWS, row, width, j->n, j->act_rows);
+    float *rest = y + j->n * KERN_ROWS;
+    bool fine = j->act_rows > j->n, add = start_rows(mm, y, KERN_ROWS, row, width, j->n);
+    if (fine && add) memset(rest, 0, (size_t)(j->n * KERN_ROWS) * sizeof *rest);
     j->nn->k->gemm_few(y, KERN_ROWS, mm->w->fmt, p, j->k, &w->act, 0, j->act_rows, add);
-    add_remainders(j, y);
+    if (fine) add_rest(y, KERN_ROWS, rest, KERN_ROWS, j->n);
     for (int t = 0; t < j->n; t++)
         memcpy(mm->out + (size_t)t * (size_t)mm->w->rows + row, y + t * KERN_ROWS,
                (size_t)width * sizeof *y);
@@ -102,12 +104,13 @@ static void panel(struct job *j, struct nn__worker *w, const struct nn_mm *mm, i
         return;
     }
     bool fine = j->act_rows > j->n && !in_floats(j->nn, m);
-    bool own = fine || width < KERN_ROWS; /* computed beside the output, then copied */
+    bool own = width < KERN_ROWS; /* computed beside the output, then copied */
     float *out = own ? w->out : mm->out + row;
+    float *rest = fine ? w->out + (own ? j->n * KERN_ROWS : 0) : NULL;
     size_t ld = own ? KERN_ROWS : (size_t)m->rows;
-    bool add = start_rows(mm, out, ld, row, width, j->n, fine ? j->act_rows : j->n);
-    panel_tiles(j, w, mm, data, out, ld, add);
-    if (fine) add_remainders(j, out);
+    bool add = start_rows(mm, out, ld, row, width, j->n);
+    panel_tiles(j, w, mm, data, out, ld, add, rest);
+    if (fine) add_rest(out, ld, rest, width, j->n);
     for (int t = 0; own && t < j->n; t++)
         memcpy(mm->out + (size_t)t * (size_t)m->rows + row, out + (size_t)t * ld,
                (size_t)width * sizeof *out);
