@@ -11,7 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { INPUT_MAX = 1 << 30, CHUNK = 1024, SEQS = 128, GROUP_TEXTS = 512, GROUP_TOKENS = 1 << 15 };
+enum {
+    INPUT_MAX = 1 << 30,
+    CTX_DEFAULT = 8192,
+    CHUNK = 1024,
+    SEQS = 128,
+    GROUP_TEXTS = 512,
+    GROUP_TOKENS = 1 << 15
+};
 
 struct job {
     const char *model, *pooling, *cpu;
@@ -108,6 +115,8 @@ static int open(struct job *j, struct err *e)
                             .ctx = (int)j->ctx,
                             .chunk = CHUNK,
                             .max_seqs = SEQS,
+                            /* of a step's texts, or of one long one */
+                            .kv_tokens = CHUNK + (j->ctx ? (int)j->ctx : CTX_DEFAULT),
                             .cpu = j->cpu,
                             .packs = cmd_packs(),
                             .embed = true,
