@@ -35,14 +35,17 @@ static bool in_floats(const struct nn *nn, const struct nn_mat *w)
 }
 
 /* What the product is added to; false when there is nothing. */
-static bool start_rows(const struct nn_mm *mm, float *out, size_t ld, int64_t row, int width, int n)
+static bool start_rows(const struct job *j, const struct nn_mm *mm, float *out, size_t ld,
+                       int64_t row, int width)
 {
+    size_t bytes = (size_t)width * sizeof *out;
     if (!mm->bias && !(mm->add && ld == KERN_ROWS)) return mm->add;
-    for (int t = 0; t < n; t++) {
+    for (int t = 0; t < j->n; t++) {
         float *y = out + (size_t)t * ld;
         const float *was = mm->out + (size_t)t * (size_t)mm->w->rows + row;
-        for (int r = 0; r < width; r++)
-            y[r] = (mm->add ? was[r] : 0) + (mm->bias ? mm->bias[row + r] : 0);
+        if (mm->add && y != was) memcpy(y, was, bytes);
+        if (mm->bias && mm->add) j->nn->k->add(y, mm->bias + row, width);
+        if (!mm->add) memcpy(y, mm->bias + row, bytes);
         for (int r = width; r < KERN_ROWS && ld == KERN_ROWS; r++) y[r] = 0;
     }
     return true;
@@ -73,10 +76,10 @@ static void panel_tiles(struct job *j, struct nn__worker *w, const struct nn_mm 
     }
 }
 
-static void add_rest(float *out, size_t ld, const float *rest /* [n][32] */, int width, int n)
+static void add_rest(const struct job *j, float *out, size_t ld, const float *rest /* [n][32] */,
+                     int width)
 {
-    for (int t = 0; t < n; t++)
-        for (int r = 0; r < width; r++) out[(size_t)t * ld + (size_t)r] += rest[t * KERN_ROWS + r];
+    for (int t = 0; t < j->n; t++) j->nn->k->add(out + (size_t)t * ld, rest + t * KERN_ROWS, width);
 }
 
 static void panel_few(struct job *j, const struct nn__worker *w, const struct nn_mm *mm,
@@ -84,10 +87,10 @@ static void panel_few(struct job *j, const struct nn__worker *w, const struct nn
 {
     float y[KERN_FEW * KERN_ROWS];
     float *rest = y + j->n * KERN_ROWS;
-    bool fine = j->act_rows > j->n, add = start_rows(mm, y, KERN_ROWS, row, width, j->n);
+    bool fine = j->act_rows > j->n, add = start_rows(j, mm, y, KERN_ROWS, row, width);
     if (fine && add) memset(rest, 0, (size_t)(j->n * KERN_ROWS) * sizeof *rest);
     j->nn->k->gemm_few(y, KERN_ROWS, mm->w->fmt, p, j->k, &w->act, 0, j->act_rows, add);
-    if (fine) add_rest(y, KERN_ROWS, rest, KERN_ROWS, j->n);
+    if (fine) add_rest(j, y, KERN_ROWS, rest, KERN_ROWS);
     for (int t = 0; t < j->n; t++)
         memcpy(mm->out + (size_t)t * (size_t)mm->w->rows + row, y + t * KERN_ROWS,
                (size_t)width * sizeof *y);
@@ -108,9 +111,9 @@ static void panel(struct job *j, struct nn__worker *w, const struct nn_mm *mm, i
     float *out = own ? w->out : mm->out + row;
     float *rest = fine ? w->out + (own ? j->n * KERN_ROWS : 0) : NULL;
     size_t ld = own ? KERN_ROWS : (size_t)m->rows;
-    bool add = start_rows(mm, out, ld, row, width, j->n);
+    bool add = start_rows(j, mm, out, ld, row, width);
     panel_tiles(j, w, mm, data, out, ld, add, rest);
-    if (fine) add_rest(out, ld, rest, width, j->n);
+    if (fine) add_rest(j, out, ld, rest, width);
     for (int t = 0; own && t < j->n; t++)
         memcpy(mm->out + (size_t)t * (size_t)m->rows + row, out + (size_t)t * ld,
                (size_t)width * sizeof *out);
@@ -122,12 +125,12 @@ static void round_row(struct job *j, struct nn__worker *w, int t)
     const float *x = j->x + (size_t)t * (size_t)j->k;
     j->nn->k->act(&w->act, t, x, j->k);
     if (j->act_rows == j->n) return;
-    for (int64_t i = 0; i < j->k; i += KERN_GROUP) {
-        size_t row = (size_t)(i / KERN_K * w->act.m + t), c = (size_t)(i % KERN_K);
+    for (int64_t at = 0; at < j->k; at += KERN_GROUP) {
+        size_t row = (size_t)(at / KERN_K * w->act.m + t), c = (size_t)(at % KERN_K);
         float scale = w->act.scale[row * KERN_GROUPS + c / KERN_GROUP];
         const int8_t *q = w->act.q + row * KERN_K + c;
-        int64_t n = j->k - i < KERN_GROUP ? j->k - i : KERN_GROUP;
-        for (int64_t g = 0; g < n; g++) w->rest[i + g] = x[i + g] - (float)q[g] * scale;
+        int n = j->k - at < KERN_GROUP ? (int)(j->k - at) : KERN_GROUP;
+        for (int i = 0; i < n; i++) w->rest[at + i] = x[at + i] - (float)q[i] * scale;
     }
     j->nn->k->act(&w->act, j->n + t, w->rest, j->k);
 }
