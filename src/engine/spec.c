@@ -26,8 +26,7 @@ static const double SLOPE = 0.15;      /* of the cost curve, before it is known 
 static const double LEARN = 1.0 / 8;   /* weight of an observation */
 static const double LEARN_COST = 0.25; /* sooner: a step too dear shall not be taken often */
 static const double LEARN_LESS = 0.5;  /* of a time below what is known: noise only adds */
-static const double FORGET =
-    1.0 / 1024; /* a cost not seen again goes back, so that it is retried */
+static const double FORGET = 1e-3;     /* a cost not seen again goes back, to be tried once more */
 
 struct spec {
     int tokens; /* of opts */
