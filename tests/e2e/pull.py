@@ -573,7 +573,7 @@ def folder_that_cannot_be_written(w):
     w.run("pull", "tiny", status=1, says="cannot create /proc/solvent")
     w.run("list")
     w.env["XDG_DATA_HOME"] = "/dev/null"
-    w.run("pull", "tiny", status=1, says="cannot create /dev/null/solvent: Not a directory")
+    w.run("pull", "tiny", status=1, says="cannot create /dev/null/solvent/models: Not a directory")
     if os.geteuid() != 0:
         os.makedirs(w.dir + "/ro", mode=0o555)
         w.env["XDG_DATA_HOME"] = w.dir + "/ro"
