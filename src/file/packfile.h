@@ -9,7 +9,8 @@
  * complete; ID-PID.part is what one process fills, under a lock. Nothing is flushed to the disk: what
  * a power failure leaves has another sum. Where a file is not possible (no folder, no room on the
  * disk, a file system without fallocate) the memory is anonymous and nothing is kept; that is no
- * error. Several processes at once; a struct belongs to one thread.
+ * error. As with every mapped file, another process of the user that shortens it while it is in use
+ * ends ours. Several processes at once; a struct belongs to one thread.
  */
 #ifndef PACKFILE_H
 #define PACKFILE_H

@@ -7,11 +7,10 @@
  */
 #include "engine.h"
 #include "gguf.h"
-#include <dirent.h>
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "../support/golden_models.h"
 
 enum { TOKENS_MAX = 256, CHUNK = 128, SMALL_CHUNK = 8 };
 
@@ -28,26 +27,12 @@ struct bound {
 };
 static const struct bound EXACT = {1e-9, 1e-8}, QUANTISED = {6e-3, 3e-2};
 
-static int passed, failed;
 static double path_max; /* of the case at hand */
-
-static void result(bool ok, const char *what, double value, double bound)
-{
-    ok ? passed++ : failed++;
-    if (!ok) printf("\n  FAIL %s: %.3g is above %.3g\n", what, value, bound);
-}
 
 static void same(const char *way, double distance)
 {
     path_max = fmax(path_max, distance);
-    result(distance == 0, way, distance, 0);
-}
-
-static void must(int rc, const struct err *e)
-{
-    if (!rc) return;
-    printf("FAIL %s\n", e->msg);
-    exit(1);
+    golden_result(distance == 0, way, distance, 0);
 }
 
 static double log_sum_exp(const float *x, int n, double *max)
@@ -88,7 +73,7 @@ static void feed(struct engine *en, int seq, const int32_t *tokens, int from, in
     for (int n = step ? step : 1; from < to; from += n, n += step ? 0 : 1) {
         if (n > to - from) n = to - from;
         struct engine_slice s = {seq, tokens + from, n, ENGINE_LOGITS_ALL, NULL};
-        must(engine_step(en, &s, 1, &e), &e);
+        golden_must(engine_step(en, &s, 1, &e), &e);
         memcpy(out + (size_t)from * (size_t)vocab, s.logits,
                (size_t)n * (size_t)vocab * sizeof *out);
     }
@@ -112,7 +97,7 @@ static void feed_two(struct engine *en, const struct golden *g, float *out, floa
             who[n] = i;
             s[n++] = (struct engine_slice){seq[i], tokens, want, ENGINE_LOGITS_ALL, NULL};
         }
-        must(engine_step(en, s, n, &e), &e);
+        golden_must(engine_step(en, s, n, &e), &e);
         for (int i = 0; i < n; i++) {
             memcpy(to[who[i]] + (size_t)done[who[i]] * vocab, s[i].logits,
                    (size_t)s[i].n * vocab * sizeof(float));
@@ -134,8 +119,8 @@ static void against_reference(const struct golden *g, const float *all, const st
         max = fmax(max, d);
     }
     printf("KL %.1e, worst %.1e", sum / g->n_pos, max);
-    result(sum / g->n_pos <= b->mean, "mean KL to the reference", sum / g->n_pos, b->mean);
-    result(max <= b->worst, "worst KL to the reference", max, b->worst);
+    golden_result(sum / g->n_pos <= b->mean, "mean KL to the reference", sum / g->n_pos, b->mean);
+    golden_result(max <= b->worst, "worst KL to the reference", max, b->worst);
 }
 
 static void other_ways(struct engine *en, const struct golden *g, const float *all, float *again,
@@ -180,17 +165,18 @@ static void cut_passes(const char *path, struct engine_opts o, const struct gold
     struct engine *en;
     struct err e;
     o.chunk = SMALL_CHUNK;
-    must(engine_open(&en, path, &o, &e), &e);
+    golden_must(engine_open(&en, path, &o, &e), &e);
     struct engine_slice s = {engine_seq_open(en), g->tokens, g->n, ENGINE_LOGITS_LAST, NULL};
-    must(engine_step(en, &s, 1, &e), &e);
+    golden_must(engine_step(en, &s, 1, &e), &e);
     double d = divergence(all + (size_t)(g->n - 1) * (size_t)g->vocab, s.logits, g->vocab);
     same("passes of 8", d);
     engine_close(en);
 }
 
 /* False when this machine lacks the level. */
-static bool check(const char *path, const struct golden *g, const char *cpu, bool exact)
+static bool check(const char *path, void *golden, const char *cpu, bool exact)
 {
+    const struct golden *g = golden;
     const struct bound *b = exact ? &EXACT : &QUANTISED;
     struct engine_opts o = {
         .threads = 2, .max_seqs = 2, .chunk = CHUNK, .cpu = cpu, .exact = exact, .ctx = TOKENS_MAX};
@@ -198,7 +184,7 @@ static bool check(const char *path, const struct golden *g, const char *cpu, boo
     struct err e;
     int rc = engine_open(&en, path, &o, &e);
     if (rc == ERR_UNSUPPORTED && strcmp(cpu, "ref")) return false;
-    must(rc, &e);
+    golden_must(rc, &e);
     if (engine_vocab(en) != g->vocab) abort();
     size_t bytes = (size_t)g->n * (size_t)g->vocab * sizeof(float);
     float *all = malloc(bytes), *again = malloc(bytes), *other = malloc(bytes);
@@ -220,11 +206,12 @@ static bool check(const char *path, const struct golden *g, const char *cpu, boo
     return true;
 }
 
-static void load(const char *path, struct golden *g)
+static void load(const char *path, void *golden)
 {
+    struct golden *g = golden;
     struct gguf *file;
     struct err e;
-    must(gguf_open(&file, path, &e), &e);
+    golden_must(gguf_open(&file, path, &e), &e);
     const struct gguf_kv *tokens = gguf_find(file, "golden.tokens");
     const struct gguf_kv *pos = gguf_find(file, "golden.positions");
     const struct gguf_kv *logits = gguf_find(file, "golden.logits");
@@ -244,32 +231,14 @@ static void load(const char *path, struct golden *g)
     gguf_close(file);
 }
 
-static int is_model(const struct dirent *d)
+static void forget(void *golden)
 {
-    size_t n = strlen(d->d_name);
-    return n > 5 && !strcmp(d->d_name + n - 5, ".gguf");
+    struct golden *g = golden;
+    free(g->logits);
 }
 
 int main(void)
 {
-    static const char *const levels[] = {"ref", "avx2", "avx512"};
-    struct dirent **models;
-    int n = scandir(TEST_DATA "/golden", &models, is_model, alphasort);
-    if (n <= 0) {
-        printf("FAIL no models in %s\n", TEST_DATA "/golden");
-        return 1;
-    }
-    for (int i = 0; i < n; i++) {
-        char path[4096];
-        struct golden g;
-        snprintf(path, sizeof path, "%s/golden/%s", TEST_DATA, models[i]->d_name);
-        load(path, &g);
-        for (size_t l = 0; l < sizeof levels / sizeof *levels; l++)
-            if (check(path, &g, levels[l], true)) check(path, &g, levels[l], false);
-        free(g.logits);
-        free(models[i]);
-    }
-    free(models);
-    printf("%d passed, %d failed\n", passed, failed);
-    return failed ? 1 : 0;
+    struct golden g;
+    return golden_models(TEST_DATA "/golden", &(struct golden_check){&g, load, check, forget});
 }

@@ -6,11 +6,10 @@
 #include "embed.h"
 
 #include "gguf.h"
-#include <dirent.h>
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "../support/golden_models.h"
 
 enum { TEXTS_MAX = 16, POOLINGS = 3, CHUNK = 512, SMALL_CHUNK = 80 };
 
@@ -23,21 +22,6 @@ struct golden {
 
 /* 1 - cosine, the worst of all vectors. */
 static const double EXACT = 1e-9, QUANTISED = 2e-4;
-
-static int passed, failed;
-
-static void result(bool ok, const char *what, double value, double bound)
-{
-    ok ? passed++ : failed++;
-    if (!ok) printf("\n  FAIL %s: %.3g is above %.3g\n", what, value, bound);
-}
-
-static void must(int rc, const struct err *e)
-{
-    if (!rc) return;
-    printf("FAIL %s\n", e->msg);
-    exit(1);
-}
 
 static double angle(const float *a, const float *b, int d)
 {
@@ -62,25 +46,26 @@ static void in_company(const char *path, struct engine_opts o, const struct gold
     struct err e;
     bool same = true;
     if (!again) abort();
-    must(engine_open(&en, path, &o, &e), &e);
+    golden_must(engine_open(&en, path, &o, &e), &e);
     for (int i = 0; i < g->n * POOLINGS; i++) {
         texts[i] = g->texts[i];
         texts[i].out = again + (size_t)i * (size_t)g->d;
     }
     for (int i = 0; i < g->n * POOLINGS; i += many) {
         int n = g->n * POOLINGS - i < many ? g->n * POOLINGS - i : many;
-        must(embed_texts(en, texts + i, n, &e), &e);
+        golden_must(embed_texts(en, texts + i, n, &e), &e);
     }
     for (int i = 0; i < g->n * POOLINGS; i++)
         same = same && !memcmp(texts[i].out, g->texts[i].out, (size_t)g->d * sizeof *again);
-    result(same, way, 1, 0);
+    golden_result(same, way, 1, 0);
     engine_close(en);
     free(again);
 }
 
 /* False when this machine lacks the level. */
-static bool check(const char *path, struct golden *g, const char *cpu, bool exact)
+static bool check(const char *path, void *golden, const char *cpu, bool exact)
 {
+    struct golden *g = golden;
     struct engine_opts o = {
         .threads = 2, .max_seqs = 64, .chunk = CHUNK, .cpu = cpu, .exact = exact, .embed = true};
     struct engine *en;
@@ -88,14 +73,14 @@ static bool check(const char *path, struct golden *g, const char *cpu, bool exac
     double worst = 0, bound = exact ? EXACT : QUANTISED;
     int rc = engine_open(&en, path, &o, &e);
     if (rc == ERR_UNSUPPORTED && strcmp(cpu, "ref")) return false;
-    must(rc, &e);
-    must(embed_texts(en, g->texts, g->n * POOLINGS, &e), &e);
+    golden_must(rc, &e);
+    golden_must(embed_texts(en, g->texts, g->n * POOLINGS, &e), &e);
     engine_close(en);
     for (int i = 0; i < g->n * POOLINGS; i++)
         worst = fmax(worst, angle(g->texts[i].out, g->want + (size_t)i * (size_t)g->d, g->d));
     printf("%-16s %-6s %-9s 1 - cosine %.1e\n", strrchr(path, '/') + 1, cpu,
            exact ? "exact" : "quantised", worst);
-    result(worst <= bound, "worst 1 - cosine to the reference", worst, bound);
+    golden_result(worst <= bound, "worst 1 - cosine to the reference", worst, bound);
     in_company(path, o, g, 1, "one by one");
     o.threads = 1;
     in_company(path, o, g, g->n * POOLINGS, "one thread");
@@ -105,11 +90,12 @@ static bool check(const char *path, struct golden *g, const char *cpu, bool exac
     return true;
 }
 
-static void load(const char *path, struct golden *g)
+static void load(const char *path, void *golden)
 {
+    struct golden *g = golden;
     struct gguf *file;
     struct err e;
-    must(gguf_open(&file, path, &e), &e);
+    golden_must(gguf_open(&file, path, &e), &e);
     const struct gguf_kv *lengths = gguf_find(file, "golden.lengths");
     const struct gguf_kv *tokens = gguf_find(file, "golden.tokens");
     const struct gguf_kv *vectors = gguf_find(file, "golden.vectors");
@@ -135,34 +121,16 @@ static void load(const char *path, struct golden *g)
     gguf_close(file);
 }
 
-static int is_model(const struct dirent *d)
+static void forget(void *golden)
 {
-    size_t n = strlen(d->d_name);
-    return n > 5 && !strcmp(d->d_name + n - 5, ".gguf");
+    struct golden *g = golden;
+    free(g->tokens);
+    free(g->want);
+    free(g->texts[0].out);
 }
 
 int main(void)
 {
-    static const char *const levels[] = {"ref", "avx2", "avx512"};
-    struct dirent **models;
-    int n = scandir(TEST_DATA "/embed", &models, is_model, alphasort);
-    if (n <= 0) {
-        printf("FAIL no models in %s\n", TEST_DATA "/embed");
-        return 1;
-    }
-    for (int i = 0; i < n; i++) {
-        char path[4096];
-        struct golden g;
-        snprintf(path, sizeof path, "%s/embed/%s", TEST_DATA, models[i]->d_name);
-        load(path, &g);
-        for (size_t l = 0; l < sizeof levels / sizeof *levels; l++)
-            if (check(path, &g, levels[l], true)) check(path, &g, levels[l], false);
-        free(g.tokens);
-        free(g.want);
-        free(g.texts[0].out);
-        free(models[i]);
-    }
-    free(models);
-    printf("%d passed, %d failed\n", passed, failed);
-    return failed ? 1 : 0;
+    struct golden g;
+    return golden_models(TEST_DATA "/embed", &(struct golden_check){&g, load, check, forget});
 }

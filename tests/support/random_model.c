@@ -18,6 +18,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#define LLAMA3_ROPE(theta, factor, context)                                                       \
+    "\"rope_theta\":" theta ",\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":" factor      \
+    ",\"low_freq_factor\":1,\"high_freq_factor\":4,\"original_max_position_embeddings\":" context \
+    "},"
+
 static const struct shape {
     const char *name, *model;
     int layers, d, heads, kv, d_head, ff, vocab, experts, window;
@@ -25,13 +30,9 @@ static const struct shape {
     const char *more; /* of config.json */
 } shapes[] = {
     {"llama-1b", "LlamaForCausalLM", 16, 2048, 32, 8, 64, 8192, 128256, 0, 0, true,
-     "\"rope_theta\":500000,\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":32,\"low_freq_"
-     "factor\":1,"
-     "\"high_freq_factor\":4,\"original_max_position_embeddings\":8192},"},
+     LLAMA3_ROPE("500000", "32", "8192")},
     {"llama-3b", "LlamaForCausalLM", 28, 3072, 24, 8, 128, 8192, 128256, 0, 0, true,
-     "\"rope_theta\":500000,\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":32,\"low_freq_"
-     "factor\":1,"
-     "\"high_freq_factor\":4,\"original_max_position_embeddings\":8192},"},
+     LLAMA3_ROPE("500000", "32", "8192")},
     {"llama-8b", "LlamaForCausalLM", 32, 4096, 32, 8, 128, 14336, 128256, 0, 0, false,
      "\"rope_theta\":500000,"},
     {"mistral-7b", "MistralForCausalLM", 32, 4096, 32, 8, 128, 14336, 32768, 0, 0, false,
@@ -46,9 +47,7 @@ static const struct shape {
      "\"rope_theta\":1000000,"},
     {"minilm", "BertModel", 6, 384, 12, 12, 32, 1536, 30522, 0, 0, true, ""},
     {"llama-tiny", "LlamaForCausalLM", 4, 256, 4, 2, 64, 512, 320, 0, 0, false,
-     "\"rope_theta\":10000,\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_"
-     "factor\":1,"
-     "\"high_freq_factor\":4,\"original_max_position_embeddings\":64},"},
+     LLAMA3_ROPE("10000", "8", "64")},
     {"llama-narrow", "LlamaForCausalLM", 2, 96, 3, 1, 32, 160, 320, 0, 0, true, ""},
     {"mistral-tiny", "MistralForCausalLM", 2, 64, 4, 2, 16, 96, 320, 0, 4, false, ""},
     {"mixtral-tiny", "MixtralForCausalLM", 2, 64, 4, 2, 16, 96, 320, 4, 0, false,

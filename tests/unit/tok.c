@@ -449,14 +449,16 @@ static void memory_runs_out(void **state)
     (void)state;
     static const char text[] = "hello <tool> hello aaaa 😀 world";
     if (!OOM_WORKS) skip();
-    for (int kind = 0; kind < 2; kind++) {
+    for (int kind = 0; kind < 3; kind++) {
         struct gguf_writer w = GGUF_WRITER_INIT;
         struct gguf *g = NULL;
         struct err e;
-        if (kind)
+        if (kind == 0)
+            tok_vocab_bpe(&v, "gpt-2");
+        else if (kind == 1)
             tok_vocab_spm(&v);
         else
-            tok_vocab_bpe(&v, "gpt-2");
+            tok_vocab_wordpiece(&v);
         v.chat_template = "x";
         tok_vocab_write(&v, &w);
         assert_int_equal(gguf_writer_open(&w, &g, &e), 0);
@@ -467,7 +469,7 @@ static void memory_runs_out(void **state)
             struct tok_ids ids = {0};
             oom_after(n);
             int r = tok_open(&t, g, &e);
-            if (r == 0) r = tok_encode(t, text, strlen(text), 0, &ids, &e);
+            if (r == 0) r = tok_encode(t, text, strlen(text), TOK_ADD_AUTO, &ids, &e);
             hit = oom_hit();
             assert_int_equal(r, hit ? ERR_MEMORY : 0);
             if (hit) assert_int_equal(ids.len, 0);

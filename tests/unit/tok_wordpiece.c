@@ -2,7 +2,6 @@
  * compared with the `tokenizers` package on a real vocabulary; the cases here are those rules. */
 #include "tok.h"
 
-#include "../support/oom.h"
 #include "../support/tok_vocab.h"
 
 #include <setjmp.h>
@@ -187,35 +186,6 @@ static void megabytes_of_one_thing(void **state)
     tok_close(t);
 }
 
-static void memory_runs_out(void **state)
-{
-    struct gguf_writer w = GGUF_WRITER_INIT;
-    struct gguf *g = NULL;
-    struct err e;
-    bool hit = true;
-    (void)state;
-    if (!OOM_WORKS) skip();
-    tok_vocab_wordpiece(&v);
-    tok_vocab_write(&v, &w);
-    assert_int_equal(gguf_writer_open(&w, &g, &e), 0);
-    for (long n = 1; hit; n++) {
-        long alive = oom_alive;
-        struct tok *t = NULL;
-        struct tok_ids ids = {0};
-        oom_after(n);
-        int r = tok_open(&t, g, &e);
-        if (r == 0) r = tok_encode(t, "hello zz, a", 11, TOK_ADD_AUTO, &ids, &e);
-        hit = oom_hit();
-        assert_int_equal(r, hit ? ERR_MEMORY : 0);
-        if (hit) assert_int_equal(ids.len, 0);
-        tok_ids_free(&ids);
-        tok_close(t);
-        assert_int_equal(oom_alive, alive);
-    }
-    gguf_close(g);
-    gguf_writer_free(&w);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -226,7 +196,6 @@ int main(void)
         cmocka_unit_test(control_tokens),
         cmocka_unit_test(words_come_back),
         cmocka_unit_test(megabytes_of_one_thing),
-        cmocka_unit_test(memory_runs_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
