@@ -7,7 +7,9 @@
  *   unit_ns   a step of one row
  *
  * A step of k drafted tokens gives 1 + c1 + c1 c2 + ... tokens for cost[1 + k]; the k with the best
- * rate is taken, none unless it is better than a plain step by MARGIN. The draft model's own steps
+ * rate is taken, none unless it is better than a plain step by MARGIN, and no more than twice what
+ * was right the last time and REACH_MIN: chances and costs are guesses at first, and the first steps
+ * of a cold machine tell costs that are far too low. The draft model's own steps
  * are part of the cost; while it does not pay it is asked again after ever longer pauses.
  */
 #include "spec.h"
@@ -19,6 +21,7 @@
 #include <string.h>
 
 enum { ROWS = 1 + SPEC_MAX, MATCHES = 8, LEADS = 5, PAUSE_MIN = 16, PAUSE_MAX = 512 };
+enum { REACH_MIN = 2 };
 enum { PLAIN_FIRST = 3, PLAIN_EVERY = 64 }; /* plain steps, to know what the others are worth */
 
 static const double MARGIN = 1.08;     /* by how much drafting must be better than a plain step */
@@ -34,6 +37,7 @@ struct spec {
     int32_t plan[ROWS];
     int n_plan, n_guess; /* the first n_plan of n_guess are computed */
     int at;              /* of them known to count */
+    int reach;           /* most tokens to draft: grows with what was right, so errors stay cheap */
     double match_chance[MATCHES];
     double unit_ns, cost[ROWS + 1]; /* cost [rows]; 0: not known */
     int n_plain, since_plain;       /* steps, as far as they are counted */
@@ -56,6 +60,7 @@ int spec_open(struct spec **out, const struct engine *en, const struct spec_opts
     engine_info(en, &info);
     s->tokens = o->tokens;
     s->pause = PAUSE_MIN;
+    s->reach = REACH_MIN;
     s->mean_chance = .6;
     memcpy(s->match_chance, match, sizeof match);
     memcpy(s->lead_chance, lead, sizeof lead);
@@ -273,7 +278,8 @@ static int suggest(struct spec *s, int most)
 
 int spec_plan(struct spec *s, int32_t id, int room, const int32_t **ids)
 {
-    int most = s->tokens == SPEC_AUTO ? SPEC_MAX : s->tokens;
+    if (s->n_plan > 1) s->reach = REACH_MIN + 2 * (s->at - 1);
+    int most = s->tokens != SPEC_AUTO ? s->tokens : s->reach < SPEC_MAX ? s->reach : SPEC_MAX;
     bool plain =
         s->tokens == SPEC_AUTO && (s->n_plain < PLAIN_FIRST || s->since_plain >= PLAIN_EVERY);
     judge(s, id);
