@@ -40,7 +40,7 @@ static size_t blocks_of(int64_t k)
 
 size_t kern_act_bytes(int m, int64_t k)
 {
-    return blocks_of(k) * (((size_t)m * (KERN_K + 8 * 4 + 16 * 4) + 63) / 64 * 64);
+    return blocks_of(k) * (((size_t)m * (KERN_K + (8 + 16 + 8 + 1 + 8) * 4) + 63) / 64 * 64);
 }
 
 void kern_act_bind(struct kern_act *a, void *mem, int m, int64_t k)
@@ -49,6 +49,9 @@ void kern_act_bind(struct kern_act *a, void *mem, int m, int64_t k)
     *a = (struct kern_act){.m = m, .q = mem};
     a->sum = (int32_t *)(a->q + rows * KERN_K);
     a->scale = (float *)(a->sum + rows * 16);
+    a->total = a->scale + rows * 8;
+    a->halves = (uint32_t *)(a->total + rows * 8);
+    a->whole = (float *)(a->halves + rows * 8);
 }
 
 static void fill_ref(struct kern *k)
@@ -79,7 +82,6 @@ static void fill_avx512(struct kern *k)
     kern__avx512_act(k);
     kern__avx512_attn(k);
     kern__avx512_elem(k);
-    kern__avx512_few(k);
     kern__avx512_gemm(k);
     kern__avx512_probe(k);
     kern__avx512_unpack(k);
@@ -140,4 +142,46 @@ uint16_t kern__to_f16(float x)
     }
     u += 0xfff + (u >> 13 & 1);
     return (uint16_t)(sign | (u - 0x38000000) >> 13);
+}
+
+static float power(uint32_t halves, int sign)
+{
+    float f;
+    uint32_t bits = 0x3f800000 + (uint32_t)sign * halves;
+    memcpy(&f, &bits, 4);
+    return f;
+}
+
+void kern__act_totals(const struct kern_act *a, size_t row)
+{
+    const int32_t *sum = a->sum + row * 16;
+    for (size_t g = 0, at = row * KERN_GROUPS; g < KERN_GROUPS; g++, at++)
+        a->total[at] = a->scale[at] * (float)(sum[2 * g] + sum[2 * g + 1]);
+}
+
+void kern__act_scales(const struct kern_act *a, size_t row, const float *amax, float *inv)
+{
+    float *scale = a->scale + row * KERN_GROUPS, whole = 0;
+    if (!a->halved) {
+        for (int g = 0; g < KERN_GROUPS; g++) {
+            inv[g] = amax[g] > 0 ? 127.0f / amax[g] : 0;
+            scale[g] = amax[g] / 127.0f;
+        }
+        return;
+    }
+    for (int g = 0; g < KERN_GROUPS; g++)
+        if (amax[g] > whole) whole = amax[g];
+    bool some = whole > KERN__TINY;
+    a->whole[row] = some ? whole / 127.0f : 0;
+    for (int g = 0; g < KERN_GROUPS; g++) {
+        uint32_t most, here, halves = 0;
+        memcpy(&most, &whole, 4);
+        memcpy(&here, &amax[g], 4);
+        if (some) halves = (most - here) >> 23;
+        if (halves > KERN__HALVES) halves = KERN__HALVES;
+        halves <<= 23;
+        a->halves[row * KERN_GROUPS + (size_t)g] = halves;
+        inv[g] = some ? 127.0f / whole * power(halves, 1) : 0;
+        scale[g] = a->whole[row] * power(halves, -1);
+    }
 }

@@ -18,12 +18,13 @@
  *                           u8 (sc & 15 | (m & 15) << 4)[256 / group][32], and for groups of 32,
  *                           whose scales have 6 bits, u8 [4][32] of the high bits of two groups:
  *                           sc[2p] >> 4 | m[2p] >> 4 << 2 | sc[2p+1] >> 4 << 4 | m[2p+1] >> 4 << 6
- *   codes   for each group of 32 columns: for each half of 16 rows:
- *             4-bit plane, 4 lines of 64 bytes   (bits 4, 5, 6)
+ *   codes   for each group of 32 columns (of 6 bits: of 16, and half the lines):
+ *             4-bit plane, 4 lines of 128 bytes  (bits 4, 5, 6)
  *             2-bit plane, 2 lines               (bits 2, 3, 6)
  *             1-bit plane, 1 line                (bits 3, 5)
  *             bytes, 8 lines                     (bits 8)
- *           Byte 4r + j of a line belongs to row r of the half; the line holds quads of columns
+ *           so they are read in the order in which they lie, which memory is fastest for.
+ *           Byte 4r + j of a line belongs to row r; the line holds quads of columns
  *           (4q + j): low nibble quad 2p and high nibble quad 2p + 1 of the 4-bit line p; bit pair i
  *           of the 2-bit line p is quad 4p + i; bit i of the 1-bit line is quad i; byte line p is quad p.
  *           Planes are concatenated with the 4- or 2-bit plane as the low bits.
@@ -57,22 +58,31 @@ struct kern_fmt {
 size_t kern_block_bytes(const struct kern_fmt *f, int ng);
 size_t kern_panel_bytes(const struct kern_fmt *f, int64_t k);
 
-/* A block unpacked for many tokens. */
+/* A block made ready for products: its scales as floats, its codes as bytes or as they lie. */
 struct kern_tile {
-    _Alignas(64) uint8_t code[KERN_K / 4][KERN_ROWS][4]; /* levels are stored + 128 */
+    _Alignas(64) uint8_t code[KERN_K / 4][KERN_ROWS][4]; /* laid out like codes of 8 bits */
     float scale[KERN_K / 16][KERN_ROWS];                 /* [256 / group] used */
     float min[KERN_K / 16][KERN_ROWS];
-    const uint8_t *next; /* packed bytes that are wanted soon, to be fetched beside the products */
+    const uint8_t *codes; /* code, or in the block */
+    int bits;             /* of codes; bytes of levels are stored + 128 */
+    const uint8_t *next;  /* packed bytes that are wanted soon, to be fetched beside the products */
     size_t next_bytes;
 };
 
 /* Activations of m tokens in int8, blocks of 256 columns outermost; columns past k are zeros.
- * x = q * scale; a scale for each 32 columns. sum: of q over 16 columns. */
+ * x = q * scale; a scale for each 32 columns. sum: of q over 16 columns; total: scale * sum over 32.
+ * With `halved`, which weights of KERN_SCALE_K ask for, the scales of a block are one scale halved
+ * as often as leaves a group's values below 127: scale = whole * 2^-(halves >> 23). Products then
+ * subtract exponents where they would multiply. */
 struct kern_act {
     int m;
-    int8_t *q;    /* [blocks][m][256] */
-    float *scale; /* [blocks][m][8] */
-    int32_t *sum; /* [blocks][m][16] */
+    bool halved;
+    int8_t *q;        /* [blocks][m][256] */
+    float *scale;     /* [blocks][m][8] */
+    int32_t *sum;     /* [blocks][m][16] */
+    float *total;     /* [blocks][m][8] */
+    float *whole;     /* [blocks][m] */
+    uint32_t *halves; /* [blocks][m][8] */
 };
 size_t kern_act_bytes(int m, int64_t k);
 void kern_act_bind(struct kern_act *a, void *mem, int m, int64_t k);
@@ -104,14 +114,13 @@ struct kern {
     /* Row t of a from x[k]. */
     void (*act)(const struct kern_act *a, int t, const float *x, int64_t k);
 
-    void (*unpack_u8)(struct kern_tile *t, const struct kern_fmt *f, const uint8_t *block, int ng);
+    /* For products with n tokens. Leaves next. */
+    void (*unpack_u8)(struct kern_tile *t, const struct kern_fmt *f, const uint8_t *block, int ng,
+                      int n);
     /* out[t][32] (+)= tile . activations of block kb, tokens t0 .. t0 + n - 1; `add` or overwrite.
      */
     void (*gemm_u8)(float *out, size_t ld, const struct kern_tile *t, const struct kern_fmt *f,
                     int ng, const struct kern_act *a, int kb, int t0, int n, bool add);
-    /* The same straight from the packed block, for n <= KERN_FEW tokens; may be NULL. */
-    void (*gemm_few)(float *out, size_t ld, const struct kern_fmt *f, const uint8_t *panel,
-                     int64_t k, const struct kern_act *a, int t0, int n, bool add);
 
     void (*unpack_f32)(float *w /* [32 ng][32] */, const struct kern_fmt *f, const uint8_t *block,
                        int ng);
@@ -141,8 +150,6 @@ struct kern {
     int64_t (*probe_f32)(int64_t rounds);
     uint64_t (*probe_read)(const void *p, size_t n);
 };
-
-enum { KERN_FEW = 6 };
 
 ERR_DOOR int kern_get(const struct kern **out, const char *level, struct err *e);
 

@@ -21,7 +21,6 @@ void kern__avx2_unpack(struct kern *k);
 void kern__avx512_act(struct kern *k);
 void kern__avx512_attn(struct kern *k);
 void kern__avx512_elem(struct kern *k);
-void kern__avx512_few(struct kern *k);
 void kern__avx512_gemm(struct kern *k);
 void kern__avx512_probe(struct kern *k);
 void kern__avx512_unpack(struct kern *k);
@@ -29,5 +28,25 @@ void kern__avx512_unpack(struct kern *k);
 /* Half-precision bits to float, for scales in plain C. */
 float kern__f16(uint16_t h);
 uint16_t kern__to_f16(float x);
+
+/* Stands for a scale of 0 in KERN_SCALE_K, whose others are 2^-24 and more, so that an exponent can be
+ * subtracted from any; added to the others it is lost. */
+#define KERN__NO_SCALE 0x1p-70f
+
+/* Halvings of a scale stop here, and blocks that are smaller are zeros: exponents stay normal. */
+#define KERN__TINY 0x1p-90f
+enum { KERN__HALVES = 24 };
+
+/* Scales of block `row` of a from the largest |x| of each group, and their inverses. */
+void kern__act_scales(const struct kern_act *a, size_t row, const float *amax /* [8] */,
+                      float *inv /* [8] */);
+/* total from sum and scale. */
+void kern__act_totals(const struct kern_act *a, size_t row);
+
+/* Where the byte of column k, row r lies in codes of 8 bits. */
+static inline int kern__code(int k, int r)
+{
+    return (k / 4 * KERN_ROWS + r) * 4 + k % 4;
+}
 
 #endif

@@ -1,15 +1,17 @@
 /* Products with packed weights. Units of work are panels of 32 rows of all the matrices that share
  * an input. First the workers round the input rows to int8 together (of few, each all of them: that
- * is sooner done than waited for), then each takes panels: up to KERN_FEW tokens straight from the
- * packed bytes, more through a tile unpacked once a block and used for all tokens. Bias and residual
- * are put where the product is then added, so no pass of their own.
+ * is sooner done than waited for), then each takes panels and goes through their blocks, each used
+ * for all tokens. Bias and residual are put where the product is then added, so no pass of their own.
  * A fine product has each row twice: rounded, and what the rounding left, rounded again. The sum
  * of the two is as good as 15 bits, and where reading the weights binds, it is free. */
 #include "nn_int.h"
 
 #include <string.h>
 
-enum { RUNS_MAX = 64 }; /* rows up to which reading the weights counts */
+enum {
+    RUNS_MAX = 64,  /* rows up to which reading the weights counts */
+    STREAM_MAX = 6, /* rows up to which the processor's own streams fetch them best */
+};
 
 struct job {
     struct nn *nn;
@@ -20,7 +22,8 @@ struct job {
     int act_rows; /* n, or 2n: the remainders of row t are row n + t */
     int64_t k;
     long panels, chunk;
-    bool round; /* some matrix is of integers */
+    bool round;  /* some matrix is of integers */
+    bool halved; /* and asks for such scales */
     atomic_long rounded;
 };
 
@@ -64,10 +67,10 @@ static void panel_tiles(struct job *j, struct nn__worker *w, const struct nn_mm 
             k->unpack_f32(w->w, f, p, ng);
             k->gemm_f32(out, ld, w->w, width, j->x + at, (size_t)j->k, j->n, add);
         } else {
-            k->unpack_u8(&w->tile, f, p, ng);
             int kb = (int)(at / KERN_K);
+            k->unpack_u8(&w->tile, f, p, ng, j->n);
             w->tile.next = p + kern_block_bytes(f, ng);
-            w->tile.next_bytes = kern_block_bytes(f, ng);
+            w->tile.next_bytes = j->act_rows > STREAM_MAX ? kern_block_bytes(f, ng) : 0;
             k->gemm_u8(out, ld, &w->tile, f, ng, &w->act, kb, 0, j->n, add);
             if (rest) k->gemm_u8(rest, KERN_ROWS, &w->tile, f, ng, &w->act, kb, j->n, j->n, at > 0);
         }
@@ -82,30 +85,12 @@ static void add_rest(const struct job *j, float *out, size_t ld, const float *re
     for (int t = 0; t < j->n; t++) j->nn->k->add(out + (size_t)t * ld, rest + t * KERN_ROWS, width);
 }
 
-static void panel_few(struct job *j, const struct nn__worker *w, const struct nn_mm *mm,
-                      const uint8_t *p, int64_t row, int width)
-{
-    float y[KERN_FEW * KERN_ROWS];
-    float *rest = y + j->n * KERN_ROWS;
-    bool fine = j->act_rows > j->n, add = start_rows(j, mm, y, KERN_ROWS, row, width);
-    if (fine && add) memset(rest, 0, (size_t)(j->n * KERN_ROWS) * sizeof *rest);
-    j->nn->k->gemm_few(y, KERN_ROWS, mm->w->fmt, p, j->k, &w->act, 0, j->act_rows, add);
-    if (fine) add_rest(j, y, KERN_ROWS, rest, KERN_ROWS);
-    for (int t = 0; t < j->n; t++)
-        memcpy(mm->out + (size_t)t * (size_t)mm->w->rows + row, y + t * KERN_ROWS,
-               (size_t)width * sizeof *y);
-}
-
 static void panel(struct job *j, struct nn__worker *w, const struct nn_mm *mm, int64_t p)
 {
     const struct nn_mat *m = mm->w;
     const uint8_t *data = m->data + (size_t)p * kern_panel_bytes(m->fmt, m->k);
     int64_t row = p * KERN_ROWS;
     int width = m->rows - row < KERN_ROWS ? (int)(m->rows - row) : KERN_ROWS;
-    if (j->act_rows <= KERN_FEW && j->nn->k->gemm_few && !in_floats(j->nn, m)) {
-        panel_few(j, w, mm, data, row, width);
-        return;
-    }
     bool fine = j->act_rows > j->n && !in_floats(j->nn, m);
     bool own = width < KERN_ROWS; /* computed beside the output, then copied */
     float *out = own ? w->out : mm->out + row;
@@ -140,11 +125,12 @@ static void work(void *arg, int worker)
     struct job *j = arg;
     struct nn__worker *w = &j->nn->workers[worker];
     long t, at, end;
-    if (j->round && j->n <= NN__OWN_ROWS) {
-        kern_act_bind(&w->act, w->own_act, j->act_rows, j->k);
+    bool own = j->n <= NN__OWN_ROWS;
+    if (j->round) kern_act_bind(&w->act, own ? w->own_act : j->nn->act, j->act_rows, j->k);
+    w->act.halved = j->halved;
+    if (j->round && own) {
         for (t = 0; t < j->n; t++) round_row(j, w, (int)t);
     } else if (j->round) {
-        kern_act_bind(&w->act, j->nn->act, j->act_rows, j->k);
         while ((t = atomic_fetch_add_explicit(&j->rounded, 1, memory_order_relaxed)) < j->n)
             round_row(j, w, (int)t);
         if (j->nn->threads > 1) pool_barrier(j->nn->pool);
@@ -165,7 +151,9 @@ static void start(struct job *j)
     j->chunk = 1;
     for (int i = 0; i < j->n_mm; i++) {
         j->panels += (j->mm[i].w->rows + KERN_ROWS - 1) / KERN_ROWS;
-        if (!in_floats(nn, j->mm[i].w)) j->round = true;
+        if (in_floats(nn, j->mm[i].w)) continue;
+        j->round = true;
+        if (j->mm[i].w->fmt->scale == KERN_SCALE_K) j->halved = true;
     }
     if (j->n <= RUNS_MAX) { /* long runs of memory for each worker, an even end */
         j->chunk = j->panels / (8L * nn->threads);

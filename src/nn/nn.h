@@ -38,7 +38,7 @@ struct nn_mat {
     uint8_t *data; /* aligned to 64; nn_mat_bytes */
 };
 enum {
-    NN_PACK_VERSION = 1
+    NN_PACK_VERSION = 2
 }; /* of the layout; changes when packs of older programs are of no use */
 /* False when a matrix of this type cannot have rows of k values. */
 bool nn_mat_shape(struct nn_mat *m, uint32_t type, int64_t rows, int64_t k);

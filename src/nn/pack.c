@@ -209,44 +209,44 @@ static uint8_t *write_scales(uint8_t *out, const struct kern_fmt *f, const struc
     return out + bytes;
 }
 
-/* 16 lanes of four codes: shifts stay within a byte because codes are masked first. */
+/* 32 lanes of four codes: shifts stay within a byte because codes are masked first. */
 struct lanes {
-    uint32_t v[16];
+    uint32_t v[KERN_ROWS];
 };
 
-static void plane(uint8_t *out, const struct lanes *quad, int per_line, int width, int shift,
-                  int lines)
+static uint8_t *plane(uint8_t *out, const struct lanes *quad, int per_line, int width, int shift,
+                      int lines)
 {
     uint32_t mask = 0x01010101u * ((1u << width) - 1);
     for (int l = 0; l < lines; l++) {
         struct lanes line = {0};
         for (int i = 0; i < per_line; i++)
-            for (int r = 0; r < 16; r++)
+            for (int r = 0; r < KERN_ROWS; r++)
                 line.v[r] |= (quad[l * per_line + i].v[r] >> shift & mask) << (i * width);
-        memcpy(out + 64 * l, line.v, 64);
+        memcpy(out, line.v, sizeof line);
+        out += sizeof line;
     }
+    return out;
 }
 
-static uint8_t *write_half(uint8_t *out, int bits, const struct lanes *quad)
+static uint8_t *write_codes(uint8_t *out, int bits, const struct lanes *quad)
 {
-    int have = 0;
+    int quads = bits == 6 ? 4 : 8;
     if (bits == 8) {
-        memcpy(out, quad, 8 * 64);
-        return out + 8 * 64;
+        memcpy(out, quad, 8 * sizeof *quad);
+        return out + 8 * sizeof *quad;
     }
-    if (bits >= 4) {
-        plane(out, quad, 2, 4, 0, 4);
-        out += 4 * 64;
-        have = 4;
-    }
-    if (bits == 2 || bits == 3 || bits == 6) {
-        plane(out, quad, 4, 2, have, 2);
-        out += 2 * 64;
-        have += 2;
-    }
-    if (bits == 3 || bits == 5) {
-        plane(out, quad, 8, 1, have, 1);
-        out += 64;
+    for (const struct lanes *end = quad + 8; quad < end; quad += quads) {
+        int have = 0;
+        if (bits >= 4) {
+            out = plane(out, quad, 2, 4, 0, quads / 2);
+            have = 4;
+        }
+        if (bits == 2 || bits == 3 || bits == 6) {
+            out = plane(out, quad, 4, 2, have, quads / 4);
+            have += 2;
+        }
+        if (bits == 3 || bits == 5) out = plane(out, quad, 8, 1, have, 1);
     }
     return out;
 }
@@ -254,14 +254,13 @@ static uint8_t *write_half(uint8_t *out, int bits, const struct lanes *quad)
 static void write_block(uint8_t *out, const struct kern_fmt *f, const struct row *rows, int ng)
 {
     out = write_scales(out, f, rows, ng);
-    for (int g = 0; g < ng; g++)
-        for (int half = 0; half < 2; half++) {
-            struct lanes quad[8];
-            for (int q = 0; q < 8; q++)
-                for (int r = 0; r < 16; r++)
-                    memcpy(&quad[q].v[r], rows[half * 16 + r].code + g * 32 + q * 4, 4);
-            out = write_half(out, f->bits, quad);
-        }
+    for (int g = 0; g < ng; g++) {
+        struct lanes quad[8];
+        for (int q = 0; q < 8; q++)
+            for (int r = 0; r < KERN_ROWS; r++)
+                memcpy(&quad[q].v[r], rows[r].code + g * KERN_GROUP + q * 4, 4);
+        out = write_codes(out, f->bits, quad);
+    }
 }
 
 static void write_floats(uint8_t *out, size_t size, const uint8_t *const *rows, size_t k, size_t n,

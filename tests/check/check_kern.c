@@ -10,6 +10,7 @@
 #include "nn.h"
 #include "quant.h"
 #include "rng.h"
+#include <limits.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -138,10 +139,10 @@ static bool same_tile(const struct kern_fmt *f, const uint8_t *p, int ng)
     size_t codes = (size_t)ng * 8 * KERN_ROWS * 4,
            scales = (size_t)(ng * KERN_GROUP / f->group) * KERN_ROWS * sizeof(float);
     static struct kern_tile a, b;
-    ref->unpack_u8(&a, f, p, ng);
-    k->unpack_u8(&b, f, p, ng);
-    return memcmp(a.code, b.code, codes) == 0 && memcmp(a.scale, b.scale, scales) == 0 &&
-           (!f->mins || memcmp(a.min, b.min, scales) == 0);
+    ref->unpack_u8(&a, f, p, ng, INT_MAX);
+    k->unpack_u8(&b, f, p, ng, INT_MAX);
+    return b.bits == 8 && memcmp(a.codes, b.codes, codes) == 0 &&
+           memcmp(a.scale, b.scale, scales) == 0 && (!f->mins || memcmp(a.min, b.min, scales) == 0);
 }
 
 /* Packing loses nothing: unpacked floats are those of the file. */
@@ -182,7 +183,7 @@ static void test_unpack(struct nn *nn, uint32_t type, int64_t rows, int64_t cols
     free(want);
 }
 
-static void test_act(int m, int64_t cols)
+static void test_act(int m, int64_t cols, bool halved)
 {
     size_t bytes = kern_act_bytes(m, cols), n = (size_t)m * (size_t)cols;
     float *x = guarded(n * sizeof *x);
@@ -192,6 +193,7 @@ static void test_act(int m, int64_t cols)
     memset(b_mem, 1, bytes);
     kern_act_bind(&a, a_mem, m, cols);
     kern_act_bind(&b, b_mem, m, cols);
+    a.halved = b.halved = halved;
     fill(x, n);
     for (int t = 0; t < m; t++) {
         ref->act(&a, t, x + (size_t)t * (size_t)cols, cols);
@@ -203,7 +205,8 @@ static void test_act(int m, int64_t cols)
     unguard(b_mem, bytes);
 }
 
-/* y and the bound sum |w x| for one matrix, both ways of k, against ref. */
+/* One matrix against ref, within a share of sum |w x|; and each token alone from unpacked codes, which
+ * must be the same to the bit. */
 static void test_gemm(struct nn *nn, uint32_t type, int64_t cols, int n)
 {
     struct nn_mat m;
@@ -221,6 +224,7 @@ static void test_gemm(struct nn *nn, uint32_t type, int64_t cols, int n)
     m.data = guarded(bytes);
     nn_mat_pack(nn, &m, src);
     kern_act_bind(&a, mem, n + 1, cols);
+    a.halved = m.fmt->scale == KERN_SCALE_K;
     for (int t = 0; t <= n; t++) {
         fill(x, (size_t)cols);
         ref->act(&a, t, x, cols);
@@ -230,10 +234,14 @@ static void test_gemm(struct nn *nn, uint32_t type, int64_t cols, int n)
     for (int64_t at = 0; at < cols; at += KERN_K) {
         int ng = (int)((cols - at < KERN_K ? cols - at + 31 : KERN_K) / KERN_GROUP),
             kb = (int)(at / KERN_K);
-        ref->unpack_u8(tile, m.fmt, p, ng);
+        ref->unpack_u8(tile, m.fmt, p, ng, n);
         ref->gemm_u8(y[0], KERN_ROWS, tile, m.fmt, ng, &a, kb, 1, n, at > 0);
-        k->unpack_u8(tile, m.fmt, p, ng);
+        k->unpack_u8(tile, m.fmt, p, ng, n);
+        tile->next_bytes = 0;
         k->gemm_u8(y[1], KERN_ROWS, tile, m.fmt, ng, &a, kb, 1, n, at > 0);
+        k->unpack_u8(tile, m.fmt, p, ng, INT_MAX);
+        for (int t = 0; t < n; t++)
+            k->gemm_u8(y[2] + t * KERN_ROWS, KERN_ROWS, tile, m.fmt, ng, &a, kb, 1 + t, 1, at > 0);
         ref->unpack_f32(w, m.fmt, p, ng);
         for (int t = 0; t < n; t++)
             for (int c = 0; c < ng * 32; c++) {
@@ -245,20 +253,14 @@ static void test_gemm(struct nn *nn, uint32_t type, int64_t cols, int n)
             }
         p += kern_block_bytes(m.fmt, ng);
     }
-    bool few = k->gemm_few && n <= KERN_FEW;
-    if (few) k->gemm_few(y[2], KERN_ROWS, m.fmt, m.data, cols, &a, 1, n, false);
-    if (few)
-        result(!memcmp(y[1], y[2], out_n * sizeof **y), "%s k=%ld n=%d: few is not gemm",
-               quant_name(type), (long)cols, n);
-    for (int i = 1; i < (few ? 3 : 2); i++) {
-        double worst = 0;
-        for (size_t j = 0; j < out_n; j++)
-            worst = worse(worst, fabs((double)y[i][j] - (double)y[0][j]) / (bound[j] + 1e-30));
-        result(worst < 1e-6, "%s%s k=%ld n=%d: %g of sum |w x|", quant_name(type),
-               i == 2 ? " few" : "", (long)cols, n, worst);
-        result(untouched(y[i] - 32, 32) && untouched(y[i] + out_n, 32),
-               "%s writes outside its output", quant_name(type));
-    }
+    double worst = 0;
+    for (size_t j = 0; j < out_n; j++)
+        worst = worse(worst, fabs((double)y[1][j] - (double)y[0][j]) / (bound[j] + 1e-30));
+    result(worst < 1e-6, "%s k=%ld n=%d: %g of sum |w x|", quant_name(type), (long)cols, n, worst);
+    result(untouched(y[1] - 32, 32) && untouched(y[1] + out_n, 32), "%s writes outside its output",
+           quant_name(type));
+    result(!memcmp(y[1], y[2], out_n * sizeof **y), "%s k=%ld n=%d: a token alone is another",
+           quant_name(type), (long)cols, n);
     for (int i = 0; i < 3; i++) unguard(y[i] - 32, (out_n + 64) * sizeof(float));
     unguard(mem, act_bytes), unguard(tile, sizeof *tile), unguard(m.data, bytes);
     unguard(w, KERN_K * KERN_ROWS * 4);
@@ -278,6 +280,7 @@ static void test_exact(uint32_t type, int n, int ng)
     float *y[2] = {output(out_n), output(out_n)};
     struct kern_act a;
     unsigned ends = (unsigned)rng_below(&rng, 16), top = (1u << m.fmt->bits) - 1;
+    t->codes = t->code[0][0], t->bits = 8, t->next_bytes = 0;
     for (size_t i = 0; i < sizeof t->code; i++) {
         unsigned c = ends & 1 ? (ends & 2 ? top : 0) : (unsigned)rng_u64(&rng) & top;
         if (m.fmt->levels) c = (unsigned)(m.fmt->levels[c] + 128);
@@ -286,10 +289,13 @@ static void test_exact(uint32_t type, int n, int ng)
     for (int g = 0; g < KERN_K / 16; g++)
         for (int r = 0; r < KERN_ROWS; r++) t->scale[g][r] = t->min[g][r] = 1;
     kern_act_bind(&a, mem, n, KERN_K);
-    for (int i = 0; i < n * 8; i++) a.scale[i] = 1;
+    for (int i = 0; i < n * 8; i++) a.scale[i] = 1, a.halves[i] = 0;
+    for (int i = 0; i < n; i++) a.whole[i] = 1;
+    for (int i = 0; i < n * 8; i++) a.total[i] = 0;
     for (int i = 0; i < n * KERN_K; i++) {
         a.q[i] = (int8_t)(ends & 4 ? (ends & 8 ? 127 : -127) : (int)rng_below(&rng, 255) - 127);
         a.sum[i / 16] = (i % 16 ? a.sum[i / 16] : 0) + a.q[i];
+        a.total[i / 32] += (float)a.q[i];
     }
     for (int i = 0; i < 2; i++) {
         (i ? k : ref)->gemm_u8(y[i], LD, t, m.fmt, ng, &a, 0, 0, n, false);
@@ -469,7 +475,7 @@ static void test_all(struct nn *nn, const char *only)
     for (size_t t = 0; t < n_types && chosen(only, "unpack"); t++)
         for (size_t w = 0; w < n_widths; w++) test_unpack(nn, types[t], w % 2 ? 32 : 37, widths[w]);
     for (size_t w = 0; w < n_widths && chosen(only, "act"); w++)
-        for (int m = 1; m < 4; m++) test_act(m, widths[w] - (m == 3 ? 5 : 0));
+        for (int m = 1; m < 5; m++) test_act(m, widths[w] - (m > 2 ? 5 : 0), m % 2);
     for (size_t t = 0; t < n_types && chosen(only, "gemm"); t++)
         for (size_t w = 0; w < n_widths; w++)
             for (int n = 1; n <= 14; n++) test_gemm(nn, types[t], widths[w], n);

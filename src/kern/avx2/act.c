@@ -1,4 +1,4 @@
-/* Activations to int8 with a scale for 32 columns: four vectors a group, bound by the loads. The
+/* Activations to int8 with a scale for 32 columns: four vectors a group. The
  * same numbers as ref/, bit for bit, also where a value is no number (it becomes 0). */
 #include "simd2_int.h"
 
@@ -32,23 +32,28 @@ static void act(const struct kern_act *a, int t, const float *x, int64_t k)
     for (int64_t kb = 0; kb * KERN_K < k; kb++) {
         size_t row = (size_t)(kb * a->m + t);
         int8_t *q = a->q + row * KERN_K;
+        int64_t at = kb * KERN_K;
+        int left = k - at > KERN_K ? KERN_K : (int)(k - at);
+        float amax[KERN_GROUPS], inv[KERN_GROUPS];
         for (int g = 0; g < KERN_GROUPS; g++) {
-            int64_t at = kb * KERN_K + g * KERN_GROUP;
-            int left = at >= k ? 0 : k - at > KERN_GROUP ? KERN_GROUP : (int)(k - at);
-            __m256 v[4], max = _mm256_setzero_ps();
-            __m256i i[4];
+            __m256 max = _mm256_setzero_ps();
+            for (int i = 32 * g; i < 32 * g + 32; i += 8) /* max stays if x is a NaN */
+                max = _mm256_max_ps(_mm256_andnot_ps(sign, load_n(x + at + i, left - i)), max);
+            amax[g] = max_lanes(max);
+        }
+        kern__act_scales(a, row, amax, inv);
+        for (int g = 0; g < KERN_GROUPS; g++) {
+            __m256 by = _mm256_set1_ps(inv[g]);
+            __m256i v[4];
             for (int h = 0; h < 4; h++) {
-                v[h] = left > 8 * h ? load_n(x + at + 8 * h, left - 8 * h) : _mm256_setzero_ps();
-                max = _mm256_max_ps(_mm256_andnot_ps(sign, v[h]), max); /* max if v is a NaN */
+                int i = 32 * g + 8 * h;
+                v[h] = _mm256_cvtps_epi32(_mm256_mul_ps(load_n(x + at + i, left - i), by));
             }
-            float amax = max_lanes(max), inv = amax > 0 ? 127.0f / amax : 0;
-            for (int h = 0; h < 4; h++)
-                i[h] = _mm256_cvtps_epi32(_mm256_mul_ps(v[h], _mm256_set1_ps(inv)));
-            __m256i b = pack32(i);
+            __m256i b = pack32(v);
             _mm256_store_si256((__m256i *)(q + g * KERN_GROUP), b);
             sums16(a->sum + row * 16 + 2 * (size_t)g, b);
-            a->scale[row * KERN_GROUPS + (size_t)g] = amax / 127.0f;
         }
+        kern__act_totals(a, row);
     }
 }
 

@@ -51,7 +51,8 @@ ALWAYS void dots(const int L, const int R, const int quads, const enum how how, 
     UNROLL for (int i = 0; i < quads; i++)
     {
         int k = g * quads + i;
-        UNROLL for (int r = 0; r < R; r++) w[r] = line(j->t->code[k][8 * (c + r)]);
+        UNROLL for (int r = 0; r < R; r++) w[r] =
+            line(j->t->codes + kern__code(4 * k, 8 * (c + r)));
         UNROLL for (int l = 0; l < L; l++)
         {
             __m256i x = quad(j->q + l * KERN_K + 4 * k), first = x;

@@ -1,5 +1,4 @@
-/* Inline pieces shared by the AVX2 files. A vector holds 8 rows, so a half of the layout (16 rows)
- * is two of them, 32 bytes apart in each line. */
+/* Inline pieces shared by the AVX2 files. A vector holds 8 rows, a line of the layout four of them. */
 #ifndef SIMD2_INT_H
 #define SIMD2_INT_H
 
@@ -72,6 +71,7 @@ ALWAYS __m256i lanes(int lo, int hi)
 /* The first n of 8 floats; the others are zeros and are not touched. */
 ALWAYS __m256 load_n(const float *p, int n)
 {
+    if (n <= 0) return _mm256_setzero_ps();
     return n >= 8 ? _mm256_loadu_ps(p) : _mm256_maskload_ps(p, lanes(0, n));
 }
 

@@ -2,39 +2,30 @@
  * block of 8192 codes, against 256 vpmaddubsw for every token that uses them. */
 #include "simd2_int.h"
 
-/* The eight quads of one group for 8 rows, codes as unsigned bytes; `bits` is a constant. */
-ALWAYS void codes8(const int bits, const uint8_t *p, __m256i w[8])
+#include <limits.h>
+
+enum { LINE = KERN_ROWS * 4 };
+
+/* Quad q of a group for 8 rows, codes as unsigned bytes; `bits` and q are constants. */
+ALWAYS __m256i code(const int bits, const uint8_t *p, int q)
 {
-    int have = 0;
-    if (bits == 8) {
-        UNROLL for (int i = 0; i < 8; i++) w[i] = line(p + 64 * i);
-        return;
-    }
+    __m256i w = _mm256_setzero_si256();
+    int have = 0, quads = bits == 6 ? 4 : 8;
+    p += q / quads * LINE * bits / 2;
+    q %= quads;
     if (bits >= 4) {
-        UNROLL for (int i = 0; i < 4; i++)
-        {
-            __m256i v = line(p + 64 * i);
-            w[2 * i] = bits_at(v, 0, 15);
-            w[2 * i + 1] = bits_at(v, -4, 15);
-        }
-        p += 256;
+        w = bits_at(line(p + q / 2 * LINE), q % 2 * -4, 15);
+        p += quads / 2 * LINE;
         have = 4;
     }
     if (bits == 2 || bits == 3 || bits == 6) {
-        UNROLL for (int i = 0; i < 8; i++)
-        {
-            __m256i v = bits_at(line(p + i / 4 * 64), have - i % 4 * 2, 3 << have);
-            w[i] = have ? _mm256_or_si256(w[i], v) : v;
-        }
-        p += 128;
+        __m256i v = bits_at(line(p + q / 4 * LINE), have - q % 4 * 2, 3 << have);
+        w = have ? _mm256_or_si256(w, v) : v;
+        p += quads / 4 * LINE;
         have += 2;
     }
-    if (bits == 3 || bits == 5) {
-        UNROLL for (int i = 0; i < 8; i++)
-        {
-            w[i] = _mm256_or_si256(w[i], bits_at(line(p), have - i, 1 << have));
-        }
-    }
+    if (bits == 3 || bits == 5) w = _mm256_or_si256(w, bits_at(line(p), have - q, 1 << have));
+    return w;
 }
 
 ALWAYS void codes_all(const int bits, struct kern_tile *t, const uint8_t *p, int ng,
@@ -43,16 +34,14 @@ ALWAYS void codes_all(const int bits, struct kern_tile *t, const uint8_t *p, int
     __m256i table = _mm256_setzero_si256();
     if (lv) table = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)lv));
     table = _mm256_xor_si256(table, _mm256_set1_epi8((char)0x80));
-    for (int g = 0; g < ng; g++)
+    for (int g = 0; g < ng; g++, p += LINE * bits)
         for (int r = 0; r < KERN_ROWS; r += 8) {
-            __m256i w[8];
-            codes8(bits, p + r / 16 * 64 * bits + r % 16 * 4, w);
-            UNROLL for (int i = 0; i < 8; i++)
+            UNROLL for (int q = 0; q < 8; q++)
             {
-                if (lv) w[i] = _mm256_shuffle_epi8(table, w[i]);
-                _mm256_store_si256((__m256i *)t->code[g * 8 + i][r], w[i]);
+                __m256i w = code(bits, p + 4 * r, q);
+                if (lv) w = _mm256_shuffle_epi8(table, w);
+                _mm256_store_si256((__m256i *)t->code[g * 8 + q][r], w);
             }
-            if (r == KERN_ROWS - 8) p += 128 * bits;
         }
 }
 
@@ -76,16 +65,17 @@ static void from_f16(float (*out)[KERN_ROWS], const uint8_t *p, int groups)
     for (int i = 0; i < groups * KERN_ROWS; i += 8) _mm256_store_ps(out[0] + i, f16x8(p + 2 * i));
 }
 
-/* out = d * b, d of F16 for each row, b signed bytes. */
+/* out = d * b + c, d of F16 for each row, b signed bytes. */
 static void from_bytes(float (*out)[KERN_ROWS], const uint8_t *d, bool negative,
-                       const uint8_t (*b)[KERN_ROWS], int groups)
+                       const uint8_t (*b)[KERN_ROWS], int groups, float c)
 {
     __m256 v[4], sign = _mm256_set1_ps(negative ? -0.0f : 0);
     UNROLL for (int r = 0; r < 4; r++) v[r] = _mm256_xor_ps(f16x8(d + 16 * r), sign);
     for (int g = 0; g < groups; g++) UNROLL for (int r = 0; r < 4; r++)
         {
             __m256i i = _mm256_cvtepi8_epi32(load8(b[g] + 8 * r));
-            _mm256_store_ps(out[g] + 8 * r, _mm256_mul_ps(v[r], _mm256_cvtepi32_ps(i)));
+            __m256 x = _mm256_fmadd_ps(v[r], _mm256_cvtepi32_ps(i), _mm256_set1_ps(c));
+            _mm256_store_ps(out[g] + 8 * r, x);
         }
 }
 
@@ -115,20 +105,25 @@ static void scales_of(struct kern_tile *t, const struct kern_fmt *f, const uint8
         if (f->mins) from_f16(t->min, p + 64 * groups, groups);
     } else if (f->scale == KERN_SCALE_K && f->mins) {
         pairs_of(s, m, p + 128, groups, f->group == 32);
-        from_bytes(t->scale, p, false, s, groups);
-        from_bytes(t->min, p + 64, true, m, groups);
+        from_bytes(t->scale, p, false, s, groups, KERN__NO_SCALE);
+        from_bytes(t->min, p + 64, true, m, groups, 0);
     } else if (f->scale == KERN_SCALE_K) {
-        from_bytes(t->scale, p, false, (const uint8_t(*)[KERN_ROWS])(p + 64), groups);
+        from_bytes(t->scale, p, false, (const uint8_t(*)[KERN_ROWS])(p + 64), groups,
+                   KERN__NO_SCALE);
     } else {
         for (int i = 0; i < groups * KERN_ROWS; i += 8)
             _mm256_store_ps(t->scale[0] + i, power8(p + i));
     }
 }
 
-static void unpack_u8(struct kern_tile *t, const struct kern_fmt *f, const uint8_t *block, int ng)
+static void unpack_u8(struct kern_tile *t, const struct kern_fmt *f, const uint8_t *block, int ng,
+                      int n)
 {
     const uint8_t *p = block + kern_block_bytes(f, ng) - (size_t)ng * KERN_ROWS * 4 * f->bits;
+    (void)n;
     scales_of(t, f, block, ng);
+    t->bits = 8;
+    t->codes = f->bits == 8 ? p : t->code[0][0];
     switch (f->bits) {
     case 2: codes_all(2, t, p, ng, NULL); break;
     case 3: codes_all(3, t, p, ng, NULL); break;
@@ -140,7 +135,7 @@ static void unpack_u8(struct kern_tile *t, const struct kern_fmt *f, const uint8
         break;
     case 5: codes_all(5, t, p, ng, NULL); break;
     case 6: codes_all(6, t, p, ng, NULL); break;
-    default: codes_all(8, t, p, ng, NULL); break;
+    default: break;
     }
 }
 
@@ -167,14 +162,14 @@ static void unpack_f32(float *w, const struct kern_fmt *f, const uint8_t *block,
         return;
     }
     struct kern_tile t;
-    unpack_u8(&t, f, block, ng);
+    unpack_u8(&t, f, block, ng, INT_MAX);
     __m256 bias = _mm256_set1_ps(f->levels ? 128 : f->bias);
     for (int q = 0; q < ng * 8; q++)
         for (int r = 0; r < KERN_ROWS; r += 8) {
             int g = q * 4 / f->group;
             __m256 s = _mm256_load_ps(t.scale[g] + r);
             __m256 m = f->mins ? _mm256_load_ps(t.min[g] + r) : _mm256_setzero_ps();
-            __m256i v = line(t.code[q][r]);
+            __m256i v = line(t.codes + kern__code(4 * q, r));
             UNROLL for (int j = 0; j < 4; j++)
             {
                 __m256i c = _mm256_and_si256(_mm256_srli_epi32(v, 8 * j), _mm256_set1_epi32(255));

@@ -28,6 +28,42 @@ ALWAYS __m256 maxima(const __m512 v[VECTORS])
                          _mm256_permute2f128_ps(m[0], m[1], 0x31));
 }
 
+ALWAYS __m256 largest(__m256 v)
+{
+    v = _mm256_max_ps(v, _mm256_permute2f128_ps(v, v, 1));
+    v = _mm256_max_ps(v, _mm256_shuffle_ps(v, v, 0x4e));
+    return _mm256_max_ps(v, _mm256_shuffle_ps(v, v, 0xb1));
+}
+
+ALWAYS __m256 power(__m256i halves, bool up)
+{
+    __m256i one = _mm256_set1_epi32(0x3f800000);
+    return _mm256_castsi256_ps(up ? _mm256_add_epi32(one, halves) : _mm256_sub_epi32(one, halves));
+}
+
+/* kern__act_scales. */
+ALWAYS void scales(const struct kern_act *a, size_t row, __m256 amax, float *inv)
+{
+    __m256 most = _mm256_set1_ps(127);
+    if (!a->halved) {
+        __mmask8 some = _mm256_cmp_ps_mask(amax, _mm256_setzero_ps(), _CMP_GT_OQ);
+        _mm256_storeu_ps(inv, _mm256_maskz_div_ps(some, most, amax));
+        _mm256_storeu_ps(a->scale + row * KERN_GROUPS, _mm256_div_ps(amax, most));
+        return;
+    }
+    __m256 top = largest(amax);
+    __mmask8 some = _mm256_cmp_ps_mask(top, _mm256_set1_ps(KERN__TINY), _CMP_GT_OQ);
+    __m256i halves = _mm256_sub_epi32(_mm256_castps_si256(top), _mm256_castps_si256(amax));
+    halves = _mm256_min_epu32(_mm256_srli_epi32(halves, 23), _mm256_set1_epi32(KERN__HALVES));
+    halves = _mm256_maskz_slli_epi32(some, halves, 23);
+    __m256 whole = _mm256_maskz_div_ps(some, top, most);
+    __m256 by = _mm256_maskz_div_ps(some, most, top);
+    a->whole[row] = _mm256_cvtss_f32(whole);
+    _mm256_storeu_si256((__m256i *)(a->halves + row * KERN_GROUPS), halves);
+    _mm256_storeu_ps(a->scale + row * KERN_GROUPS, _mm256_mul_ps(whole, power(halves, false)));
+    _mm256_storeu_ps(inv, _mm256_mul_ps(by, power(halves, true)));
+}
+
 /* Of 64 bytes; each 16 of them. */
 ALWAYS __m128i sums(const int8_t *q)
 {
@@ -35,6 +71,16 @@ ALWAYS __m128i sums(const int8_t *q)
     __m256i s = _mm512_cvtepi64_epi32(_mm512_sad_epu8(b, _mm512_setzero_si512()));
     __m128i low = _mm256_castsi256_si128(s), high = _mm256_extracti128_si256(s, 1);
     return _mm_sub_epi32(_mm_hadd_epi32(low, high), _mm_set1_epi32(16 * 128));
+}
+
+/* kern__act_totals. */
+ALWAYS void totals(const struct kern_act *a, size_t row)
+{
+    __m512i s = _mm512_loadu_si512(a->sum + row * 16);
+    s = _mm512_add_epi32(s, _mm512_srli_epi64(s, 32));
+    __m256 t = _mm256_cvtepi32_ps(_mm512_cvtepi64_epi32(s));
+    t = _mm256_mul_ps(t, _mm256_loadu_ps(a->scale + row * KERN_GROUPS));
+    _mm256_storeu_ps(a->total + row * KERN_GROUPS, t);
 }
 
 static void act(const struct kern_act *a, int t, const float *x, int64_t k)
@@ -51,10 +97,7 @@ static void act(const struct kern_act *a, int t, const float *x, int64_t k)
                    : left <= 0 ? _mm512_setzero_ps()
                                : _mm512_maskz_loadu_ps(first_n((int)left), x + at + 16 * i);
         }
-        __m256 amax = maxima(v), most = _mm256_set1_ps(127);
-        __mmask8 some = _mm256_cmp_ps_mask(amax, _mm256_setzero_ps(), _CMP_GT_OQ);
-        _mm256_storeu_ps(inv, _mm256_maskz_div_ps(some, most, amax));
-        _mm256_storeu_ps(a->scale + row * KERN_GROUPS, _mm256_div_ps(amax, most));
+        scales(a, row, maxima(v), inv);
         UNROLL for (int i = 0; i < VECTORS; i++)
         {
             __m512 scaled = _mm512_mul_ps(v[i], _mm512_set1_ps(inv[i / 2]));
@@ -63,6 +106,7 @@ static void act(const struct kern_act *a, int t, const float *x, int64_t k)
         }
         for (int i = 0; i < 4; i++)
             _mm_storeu_si128((__m128i *)(a->sum + row * 16 + 4 * i), sums(q + 64 * i));
+        totals(a, row);
     }
 }
 

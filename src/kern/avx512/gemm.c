@@ -1,117 +1,203 @@
-/* 32 rows x 6 tokens from an unpacked tile. Bound by the multiply ports: a group of 32 columns
- * costs a token and half 8 vpdpbusd, 1 multiply and 1 FMA (1 more FMA with mins), so 80 % (73 %) of
- * the int8 peak at best. Weights are the unsigned operand, a lane is a row: no shuffle, no
- * horizontal sum. The bias of signed formats goes into the start of the integer sum, where it is
- * free. Rejected: 64 rows x 3 tokens, which needs twice the activation broadcasts. */
+/* 32 rows x 6 tokens, codes as bytes or taken apart in registers. Weights are the unsigned operand, a
+ * lane is a row: no shuffle, no horizontal sum. Bound by the two multiply ports: a token costs a group
+ * of 32 columns and half 8 vpdpbusd, a FMA to scale, another with mins, and a multiply of the two
+ * scales, unless the activations' are halved: then an exponent is subtracted, on ports that are idle,
+ * as are those that take codes apart. So 89 % (80 % with mins) of the int8 peak at best with halved
+ * scales and groups of 32, 80 % (73 %) with others. Everything a token brings is broadcast from
+ * memory. The bias of signed formats is in the start of the integer sum, where it is free. Rejected:
+ * 64 rows x 3 tokens, which needs twice the broadcasts; one token's row at a time for few tokens (each
+ * broadcast then serves one half only). */
 #include "simd_int.h"
+
+enum { TOKENS = 6 };
+
+/* What a token brings beside its bytes, from its sums of 16 columns. */
+struct side {
+    _Alignas(64) int32_t start[TOKENS][16]; /* -bias * sum; a group of 32 has the even ones */
+    float total[TOKENS][16];                /* scale * sum of 16 */
+};
 
 struct job {
     float *out;
     size_t ld;
     const struct kern_tile *t;
-    const int8_t *q;
-    const float *as;
-    const int32_t *sum;
-    int groups, bias;
+    const int8_t *q;        /* [tokens][256] */
+    const float *scale;     /* [tokens][8] */
+    const uint32_t *halves; /* [tokens][8] */
+    const float *whole;     /* [tokens] */
+    const int32_t *start;   /* [tokens][16] */
+    const float *total;     /* [tokens][8 per] */
+    int ng;                 /* groups of 32 */
     bool mins, add;
+    __m512i table;
 };
 
-ALWAYS int32_t sum_of(const int32_t *sum, int g, const int quads)
-{
-    return quads == 4 ? sum[g] : sum[2 * g] + sum[2 * g + 1];
-}
+/* Which integers: bits of the codes, parts of a group that have a scale, levels, halved scales. */
+struct kind {
+    int bits, per;
+    bool levels, halved;
+};
 
-ALWAYS void group(const int T, const int quads, const struct job *j, int g, __m512 acc[][2])
+ALWAYS void group(const int T, const struct kind k, const struct job *j, int g, __m512 acc[][2])
 {
-    __m512i dot[6][2];
-    UNROLL for (int t = 0; t < T; t++)
+    const uint8_t *p = j->t->codes + g * LINE * k.bits;
+    UNROLL for (int s = 0; s < k.per; s++)
     {
-        dot[t][0] = dot[t][1] = _mm512_set1_epi32(-j->bias * sum_of(j->sum + t * 16, g, quads));
-    }
-    UNROLL for (int i = 0; i < quads; i++)
-    {
-        int k = g * quads + i;
-        __m512i w0 = _mm512_load_si512(j->t->code[k][0]), w1 = _mm512_load_si512(j->t->code[k][16]);
+        __m512i dot[TOKENS][2];
         UNROLL for (int t = 0; t < T; t++)
         {
-            __m512i x = quad(j->q + t * KERN_K + k * 4);
-            dot[t][0] = _mm512_dpbusd_epi32(dot[t][0], w0, x);
-            dot[t][1] = _mm512_dpbusd_epi32(dot[t][1], w1, x);
+            dot[t][0] = dot[t][1] = _mm512_set1_epi32(j->start[t * 16 + 2 * g + s]);
         }
-    }
-    UNROLL for (int h = 0; h < 2; h++)
-    {
-        __m512 ws = _mm512_load_ps(j->t->scale[g] + 16 * h);
-        UNROLL for (int t = 0; t < T; t++)
+        UNROLL for (int i = s * 8 / k.per; i < (s + 1) * 8 / k.per; i++)
         {
-            __m512 s = _mm512_mul_ps(ws, _mm512_set1_ps(j->as[t * KERN_GROUPS + g * quads / 8]));
-            acc[t][h] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[t][h]), s, acc[t][h]);
+            __m512i w0 = code(k.bits, k.levels, p, i, j->table);
+            __m512i w1 = code(k.bits, k.levels, p + 64, i, j->table);
+            UNROLL for (int t = 0; t < T; t++)
+            {
+                __m512i x = quad(j->q + t * KERN_K + g * KERN_GROUP + i * 4);
+                dot[t][0] = _mm512_dpbusd_epi32(dot[t][0], w0, x);
+                dot[t][1] = _mm512_dpbusd_epi32(dot[t][1], w1, x);
+            }
+        }
+        UNROLL for (int h = 0; h < 2; h++)
+        {
+            __m512 ws = _mm512_load_ps(j->t->scale[g * k.per + s] + 16 * h), v;
+            UNROLL for (int t = 0; t < T; t++)
+            {
+                size_t at = (size_t)(t * KERN_GROUPS + g);
+                if (k.halved)
+                    v = _mm512_castsi512_ps(_mm512_sub_epi32(
+                        _mm512_castps_si512(ws), _mm512_set1_epi32((int)j->halves[at])));
+                else
+                    v = _mm512_mul_ps(ws, _mm512_set1_ps(j->scale[at]));
+                acc[t][h] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[t][h]), v, acc[t][h]);
+            }
         }
     }
 }
 
-ALWAYS void minimums(const int T, const int quads, const struct job *j, __m512 acc[][2])
+ALWAYS __m512 sum_so_far(const struct job *j, int t, int h)
 {
-    for (int g = 0; g < j->groups; g++) {
+    return j->add ? _mm512_loadu_ps(j->out + (size_t)t * j->ld + 16 * h) : _mm512_setzero_ps();
+}
+
+ALWAYS void tokens(const int T, const struct kind k, const struct job *j)
+{
+    __m512 acc[TOKENS][2];
+    UNROLL for (int t = 0; t < T; t++) UNROLL for (int h = 0; h < 2; h++) acc[t][h] =
+        k.halved ? _mm512_setzero_ps() : sum_so_far(j, t, h);
+    for (int g = 0; g < j->ng; g++) group(T, k, j, g, acc);
+    if (k.halved)
+        UNROLL for (int t = 0; t < T; t++) UNROLL for (int h = 0; h < 2; h++) acc[t][h] =
+            _mm512_fmadd_ps(acc[t][h], _mm512_set1_ps(j->whole[t]), sum_so_far(j, t, h));
+    for (int g = 0; j->mins && g < j->ng * k.per; g++) {
         __m512 m0 = _mm512_load_ps(j->t->min[g]), m1 = _mm512_load_ps(j->t->min[g] + 16);
         UNROLL for (int t = 0; t < T; t++)
         {
-            float s =
-                (float)sum_of(j->sum + t * 16, g, quads) * j->as[t * KERN_GROUPS + g * quads / 8];
-            acc[t][0] = _mm512_fmadd_ps(m0, _mm512_set1_ps(s), acc[t][0]);
-            acc[t][1] = _mm512_fmadd_ps(m1, _mm512_set1_ps(s), acc[t][1]);
+            __m512 by = _mm512_set1_ps(j->total[t * KERN_GROUPS * k.per + g]);
+            acc[t][0] = _mm512_fmadd_ps(m0, by, acc[t][0]);
+            acc[t][1] = _mm512_fmadd_ps(m1, by, acc[t][1]);
         }
     }
-}
-
-ALWAYS void tokens(const int T, const int quads, const struct job *j)
-{
-    __m512 acc[6][2];
-    UNROLL for (int t = 0; t < T; t++) UNROLL for (int h = 0; h < 2; h++) acc[t][h] =
-        j->add ? _mm512_loadu_ps(j->out + (size_t)t * j->ld + 16 * h) : _mm512_setzero_ps();
-    for (int g = 0; g < j->groups; g++) group(T, quads, j, g, acc);
-    if (j->mins) minimums(T, quads, j, acc);
     UNROLL for (int t = 0; t < T; t++) UNROLL for (int h = 0; h < 2; h++)
         _mm512_storeu_ps(j->out + (size_t)t * j->ld + 16 * h, acc[t][h]);
 }
 
-ALWAYS void some_tokens(const int quads, const struct job *j, int n)
+typedef void some_tokens(const struct job *j, int n);
+
+#define SOME_TOKENS(name, ...)                   \
+    static void name(const struct job *j, int n) \
+    {                                            \
+        const struct kind k = {__VA_ARGS__};     \
+        switch (n) {                             \
+        case 1: tokens(1, k, j); break;          \
+        case 2: tokens(2, k, j); break;          \
+        case 3: tokens(3, k, j); break;          \
+        case 4: tokens(4, k, j); break;          \
+        case 5: tokens(5, k, j); break;          \
+        default: tokens(6, k, j); break;         \
+        }                                        \
+    }
+SOME_TOKENS(bits2_k, 2, 2, false, true)
+SOME_TOKENS(bits3_k, 3, 2, false, true)
+SOME_TOKENS(bits4, 4, 1, false, false)
+SOME_TOKENS(bits4_k, 4, 1, false, true)
+SOME_TOKENS(levels4, 4, 1, true, false)
+SOME_TOKENS(levels4_k, 4, 1, true, true)
+SOME_TOKENS(bits5, 5, 1, false, false)
+SOME_TOKENS(bits5_k, 5, 1, false, true)
+SOME_TOKENS(bits6_k, 6, 2, false, true)
+SOME_TOKENS(bytes, 8, 1, false, false)
+SOME_TOKENS(bytes_k, 8, 1, false, true)
+SOME_TOKENS(bytes_k16, 8, 2, false, true)
+
+static some_tokens *which(const struct kern_tile *t, const struct kern_fmt *f)
 {
-    switch (n) {
-    case 1: tokens(1, quads, j); break;
-    case 2: tokens(2, quads, j); break;
-    case 3: tokens(3, quads, j); break;
-    case 4: tokens(4, quads, j); break;
-    case 5: tokens(5, quads, j); break;
-    default: tokens(6, quads, j); break;
+    bool k = f->scale == KERN_SCALE_K;
+    switch (t->bits) {
+    case 2: return bits2_k;
+    case 3: return bits3_k;
+    case 4:
+        if (f->levels) return k ? levels4_k : levels4;
+        return k ? bits4_k : bits4;
+    case 5: return k ? bits5_k : bits5;
+    case 6: return bits6_k;
+    default: return !k ? bytes : f->group == 16 ? bytes_k16 : bytes_k;
+    }
+}
+
+ALWAYS void fill_start(struct side *s, const struct kern_fmt *f, int bias, const int32_t *sum,
+                       int n)
+{
+    for (int t = 0; t < n; t++) {
+        __m512i v = _mm512_loadu_si512(sum + t * 16);
+        if (f->group == KERN_GROUP) v = _mm512_add_epi32(v, _mm512_srli_epi64(v, 32));
+        _mm512_store_si512(s->start[t], _mm512_mullo_epi32(v, _mm512_set1_epi32(-bias)));
+    }
+}
+
+ALWAYS void fill_total(struct side *s, const float *scale, const int32_t *sum, int n)
+{
+    const __m512i twice = _mm512_set_epi32(7, 7, 6, 6, 5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 0, 0);
+    for (int t = 0; t < n; t++) {
+        __m512 by = _mm512_castps256_ps512(_mm256_loadu_ps(scale + t * KERN_GROUPS));
+        __m512 v = _mm512_cvtepi32_ps(_mm512_loadu_si512(sum + t * 16));
+        _mm512_store_ps(s->total[t], _mm512_mul_ps(v, _mm512_permutexvar_ps(twice, by)));
     }
 }
 
 static void gemm_u8(float *out, size_t ld, const struct kern_tile *t, const struct kern_fmt *f,
                     int ng, const struct kern_act *a, int kb, int t0, int n, bool add)
 {
-    int step, tiles = (n + 5) / 6;
-    size_t part = (t->next_bytes / (size_t)tiles + 63) / 64 * 64;
-    for (int i = 0; i < n; i += step) {
-        size_t from = (size_t)(i / 6) * part;
+    static const int32_t none[TOKENS * 16];
+    some_tokens *some = which(t, f);
+    size_t tiles = (size_t)(n + TOKENS - 1) / TOKENS, part = (t->next_bytes / tiles + 63) / 64 * 64;
+    int bias = f->levels ? 128 : f->bias;
+    struct side side;
+    struct job j = {.ld = ld, .t = t, .start = none, .ng = ng, .mins = f->mins, .add = add};
+    if (f->levels) j.table = level_table(f->levels);
+    for (int i = 0; i < n; i += TOKENS) {
+        size_t row = (size_t)kb * (size_t)a->m + (size_t)(t0 + i),
+               from = (size_t)(i / TOKENS) * part;
         for (size_t at = from; at < from + part && at < t->next_bytes; at += 64)
             _mm_prefetch((const char *)t->next + at, _MM_HINT_T1);
-        size_t row = (size_t)kb * (size_t)a->m + (size_t)(t0 + i);
-        struct job j = {out + (size_t)i * ld,
-                        ld,
-                        t,
-                        a->q + row * KERN_K,
-                        a->scale + row * KERN_GROUPS,
-                        a->sum + row * 16,
-                        ng * KERN_GROUP / f->group,
-                        f->levels ? 128 : f->bias,
-                        f->mins,
-                        add};
-        step = n - i < 6 ? n - i : 6;
-        if (f->group == 16)
-            some_tokens(4, &j, step);
-        else
-            some_tokens(8, &j, step);
+        int step = n - i < TOKENS ? n - i : TOKENS;
+        const int32_t *sum = a->sum + row * 16;
+        j.out = out + (size_t)i * ld;
+        j.q = a->q + row * KERN_K;
+        j.scale = a->scale + row * KERN_GROUPS;
+        j.halves = a->halves + row * KERN_GROUPS;
+        j.whole = a->whole + row;
+        j.total = a->total + row * KERN_GROUPS;
+        if (bias) {
+            fill_start(&side, f, bias, sum, step);
+            j.start = side.start[0];
+        }
+        if (f->mins && f->group != KERN_GROUP) {
+            fill_total(&side, j.scale, sum, step);
+            j.total = side.total[0];
+        }
+        some(&j, step);
     }
 }
 

@@ -25,39 +25,31 @@ ALWAYS __m512i bits_at(__m512i v, int shift, int mask)
     return _mm512_and_si512(v, _mm512_set1_epi8((char)mask));
 }
 
-/* The eight quads of one group and half, codes as unsigned bytes; `bits` is a constant. */
-ALWAYS void codes8(const int bits, const uint8_t *p, __m512i w[8])
+enum { LINE = KERN_ROWS * 4 };
+
+/* Quad q for 16 rows of the group whose codes start at p, as unsigned bytes; all but p and the table
+ * of levels are constants. */
+ALWAYS __m512i code(const int bits, const bool levels, const uint8_t *p, int q, __m512i table)
 {
-    int have = 0;
-    if (bits == 8) {
-        UNROLL for (int i = 0; i < 8; i++) w[i] = line(p + 64 * i);
-        return;
-    }
+    __m512i w = _mm512_setzero_si512();
+    int have = 0, quads = bits == 6 ? 4 : 8;
+    if (bits == 8) return line(p + LINE * q);
+    p += q / quads * LINE * bits / 2;
+    q %= quads;
     if (bits >= 4) {
-        UNROLL for (int i = 0; i < 4; i++)
-        {
-            __m512i v = line(p + 64 * i);
-            w[2 * i] = bits_at(v, 0, 15);
-            w[2 * i + 1] = bits_at(v, -4, 15);
-        }
-        p += 256;
+        w = bits_at(line(p + q / 2 * LINE), q % 2 * -4, 15);
+        if (levels) return _mm512_shuffle_epi8(table, w);
+        p += quads / 2 * LINE;
         have = 4;
     }
     if (bits == 2 || bits == 3 || bits == 6) {
-        UNROLL for (int i = 0; i < 8; i++)
-        {
-            __m512i v = bits_at(line(p + i / 4 * 64), have - i % 4 * 2, 3 << have);
-            w[i] = have ? _mm512_or_si512(w[i], v) : v;
-        }
-        p += 128;
+        __m512i v = bits_at(line(p + q / 4 * LINE), have - q % 4 * 2, 3 << have);
+        w = have ? _mm512_or_si512(w, v) : v;
+        p += quads / 4 * LINE;
         have += 2;
     }
-    if (bits == 3 || bits == 5) {
-        UNROLL for (int i = 0; i < 8; i++)
-        {
-            w[i] = _mm512_or_si512(w[i], bits_at(line(p), have - i, 1 << have));
-        }
-    }
+    if (bits == 3 || bits == 5) w = _mm512_or_si512(w, bits_at(line(p), have - q, 1 << have));
+    return w;
 }
 
 /* The 16 levels + 128, in each 128-bit lane. */
@@ -77,58 +69,65 @@ ALWAYS __m512 i8x16(__m128i v)
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(v));
 }
 
-ALWAYS __m128i load16(const uint8_t *p)
+ALWAYS __m256i load32(const uint8_t *p)
 {
-    return _mm_load_si128((const __m128i *)p);
+    return _mm256_load_si256((const __m256i *)p);
 }
 
-ALWAYS __m128i bits16(__m128i v, int shift, int mask)
+ALWAYS __m256i bits32(__m256i v, int shift, int mask)
 {
-    return _mm_and_si128(_mm_srli_epi16(v, shift), _mm_set1_epi8((char)mask));
+    return _mm256_and_si256(_mm256_srli_epi16(v, shift), _mm256_set1_epi8((char)mask));
 }
 
-/* Scale and minimum of group g, up to 6 bits, from 16 rows of the pairs of kern.h. */
-ALWAYS void pair16(const struct kern_fmt *f, const uint8_t *sc, int groups, int g, __m128i *s,
-                   __m128i *m)
+/* out = d * b + c for 32 rows. */
+ALWAYS void times_bytes(float *out, const __m512 d[2], __m256i b, float c)
 {
-    __m128i low = load16(sc + g * KERN_ROWS);
-    *s = bits16(low, 0, 15);
-    *m = bits16(low, 4, 15);
-    if (f->group != 32) return;
-    __m128i high = load16(sc + (groups + g / 2) * KERN_ROWS);
-    high = _mm_srl_epi16(high, _mm_cvtsi32_si128(g % 2 * 4));
-    *s = _mm_or_si128(*s, _mm_slli_epi16(bits16(high, 0, 3), 4));
-    *m = _mm_or_si128(*m, _mm_slli_epi16(bits16(high, 2, 3), 4));
+    __m512 low = i8x16(_mm256_castsi256_si128(b)), high = i8x16(_mm256_extracti128_si256(b, 1));
+    _mm512_store_ps(out, _mm512_fmadd_ps(d[0], low, _mm512_set1_ps(c)));
+    _mm512_store_ps(out + 16, _mm512_fmadd_ps(d[1], high, _mm512_set1_ps(c)));
+}
+
+/* From the pairs of kern.h. */
+ALWAYS void scales_of_pairs(float (*scale)[KERN_ROWS], float (*min)[KERN_ROWS], bool high,
+                            const uint8_t *p, int groups)
+{
+    __m512 d[2] = {f16x16(p), f16x16(p + 32)}, m[2], zero = _mm512_setzero_ps();
+    UNROLL for (int h = 0; h < 2; h++) m[h] = _mm512_sub_ps(zero, f16x16(p + 64 + 32 * h));
+    p += 128;
+    for (int g = 0; g < groups; g++) {
+        __m256i v = load32(p + g * KERN_ROWS), sv = bits32(v, 0, 15), mv = bits32(v, 4, 15);
+        if (high) {
+            v = load32(p + (groups + g / 2) * KERN_ROWS);
+            v = _mm256_srl_epi16(v, _mm_cvtsi32_si128(g % 2 * 4));
+            sv = _mm256_or_si256(sv, _mm256_slli_epi16(bits32(v, 0, 3), 4));
+            mv = _mm256_or_si256(mv, _mm256_slli_epi16(bits32(v, 2, 3), 4));
+        }
+        times_bytes(scale[g], d, sv, KERN__NO_SCALE);
+        times_bytes(min[g], m, mv, 0);
+    }
 }
 
 /* Scales and minimums of a block, [groups][32] each. */
 ALWAYS void scales_of(float (*scale)[KERN_ROWS], float (*min)[KERN_ROWS], const struct kern_fmt *f,
                       const uint8_t *p, int ng)
 {
-    int groups = ng * KERN_GROUP / f->group;
-    const uint8_t *sc = p + 64 * (f->mins ? 2 : 1);
-    for (int h = 0; h < 2; h++) {
-        __m512 d = f16x16(p + 32 * h), dm = d;
-        if (f->scale == KERN_SCALE_K && f->mins)
-            dm = _mm512_sub_ps(_mm512_setzero_ps(), f16x16(p + 64 + 32 * h));
-        for (int g = 0; g < groups; g++) {
-            float *s = scale[g] + 16 * h, *m = min[g] + 16 * h;
-            int at = g * KERN_ROWS + 16 * h;
-            if (f->scale == KERN_SCALE_F16) {
-                _mm512_store_ps(s, f16x16(p + 2 * at));
-                if (f->mins) _mm512_store_ps(m, f16x16(p + 2 * (groups * KERN_ROWS + at)));
-            } else if (f->scale == KERN_SCALE_K && f->mins) {
-                __m128i si, mi;
-                pair16(f, sc + 16 * h, groups, g, &si, &mi);
-                _mm512_store_ps(s, _mm512_mul_ps(d, i8x16(si)));
-                _mm512_store_ps(m, _mm512_mul_ps(dm, i8x16(mi)));
-            } else if (f->scale == KERN_SCALE_K) {
-                _mm512_store_ps(s, _mm512_mul_ps(d, i8x16(load16(sc + at))));
-            } else { /* 2^(e - 128) */
-                __m512i e = _mm512_cvtepu8_epi32(_mm_load_si128((const __m128i *)(p + at)));
-                e = _mm512_sub_epi32(e, _mm512_set1_epi32(128));
-                _mm512_store_ps(s, _mm512_scalef_ps(_mm512_set1_ps(1), _mm512_cvtepi32_ps(e)));
-            }
+    int groups = ng * KERN_GROUP / f->group, n = groups * KERN_ROWS;
+    if (f->scale == KERN_SCALE_F16) {
+        for (int i = 0; i < n; i += 16) _mm512_store_ps(scale[0] + i, f16x16(p + 2 * i));
+        for (int i = 0; f->mins && i < n; i += 16)
+            _mm512_store_ps(min[0] + i, f16x16(p + 2 * (n + i)));
+    } else if (f->scale == KERN_SCALE_K && f->mins) {
+        scales_of_pairs(scale, min, f->group == 32, p, groups);
+    } else if (f->scale == KERN_SCALE_K) {
+        __m512 d[2] = {f16x16(p), f16x16(p + 32)};
+        for (int g = 0; g < groups; g++)
+            times_bytes(scale[g], d, load32(p + 64 + g * KERN_ROWS), KERN__NO_SCALE);
+    } else { /* 2^(e - 128) */
+        for (int i = 0; i < n; i += 16) {
+            __m512i e = _mm512_cvtepu8_epi32(_mm_load_si128((const __m128i *)(p + i)));
+            e = _mm512_sub_epi32(e, _mm512_set1_epi32(128));
+            _mm512_store_ps(scale[0] + i,
+                            _mm512_scalef_ps(_mm512_set1_ps(1), _mm512_cvtepi32_ps(e)));
         }
     }
 }

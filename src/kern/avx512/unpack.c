@@ -1,34 +1,41 @@
-/* Packed block -> bytes and floats in L1, once for many tokens. Bound by the stores: 128 lines a
- * block of 8192 codes, against 128 dot products for every token that uses them. */
+/* A block made ready: scales as floats in L1, and codes as bytes where that pays. It is bound by the
+ * stores, 128 lines a block of 8192 codes, while taking codes apart beside the dot products uses
+ * ports that those leave idle, unless they lie in two planes and many tokens do it again. */
 #include "simd_int.h"
 
-ALWAYS void codes_all(const int bits, struct kern_tile *t, const uint8_t *p, int ng,
-                      const int8_t *lv)
+#include <limits.h>
+
+enum { MANY = 24 };
+
+ALWAYS void codes_all(const int bits, const int8_t *levels, uint8_t *out, const uint8_t *p, int ng)
 {
-    __m512i table = lv ? level_table(lv) : _mm512_setzero_si512();
-    for (int g = 0; g < ng; g++)
-        for (int h = 0; h < 2; h++, p += 64 * bits) {
-            __m512i w[8];
-            codes8(bits, p, w);
-            UNROLL for (int i = 0; i < 8; i++)
-            {
-                if (lv) w[i] = _mm512_shuffle_epi8(table, w[i]);
-                _mm512_store_si512(t->code[g * 8 + i][16 * h], w[i]);
-            }
+    __m512i table = levels ? level_table(levels) : _mm512_setzero_si512();
+    for (int g = 0; g < ng; g++, p += LINE * bits, out += LINE * 8)
+        UNROLL for (int q = 0; q < 8; q++)
+        {
+            _mm512_store_si512(out + LINE * q, code(bits, levels, p, q, table));
+            _mm512_store_si512(out + LINE * q + 64, code(bits, levels, p + 64, q, table));
         }
 }
 
-static void unpack_u8(struct kern_tile *t, const struct kern_fmt *f, const uint8_t *block, int ng)
+static void unpack_u8(struct kern_tile *t, const struct kern_fmt *f, const uint8_t *block, int ng,
+                      int n)
 {
     const uint8_t *p = codes_of(f, block, ng);
+    uint8_t *out = t->code[0][0];
     scales_of(t->scale, t->min, f, block, ng);
+    t->codes = p;
+    t->bits = f->bits;
+    bool planes = f->bits == 3 || f->bits == 5 || f->bits == 6;
+    if (f->bits == 8 || n < (planes ? MANY : INT_MAX)) return;
+    t->codes = out;
+    t->bits = 8;
     switch (f->bits) {
-    case 2: codes_all(2, t, p, ng, NULL); break;
-    case 3: codes_all(3, t, p, ng, NULL); break;
-    case 4: codes_all(4, t, p, ng, f->levels); break;
-    case 5: codes_all(5, t, p, ng, NULL); break;
-    case 6: codes_all(6, t, p, ng, NULL); break;
-    default: codes_all(8, t, p, ng, NULL); break;
+    case 2: codes_all(2, NULL, out, p, ng); break;
+    case 3: codes_all(3, NULL, out, p, ng); break;
+    case 4: codes_all(4, f->levels, out, p, ng); break;
+    case 5: codes_all(5, NULL, out, p, ng); break;
+    default: codes_all(6, NULL, out, p, ng); break;
     }
 }
 
@@ -55,14 +62,14 @@ static void unpack_f32(float *w, const struct kern_fmt *f, const uint8_t *block,
         return;
     }
     struct kern_tile t;
-    unpack_u8(&t, f, block, ng);
+    unpack_u8(&t, f, block, ng, INT_MAX);
     __m512 bias = _mm512_set1_ps(f->levels ? 128 : f->bias);
     for (int q = 0; q < ng * 8; q++)
         for (int h = 0; h < 2; h++) {
             int g = q * 4 / f->group;
             __m512 s = _mm512_load_ps(t.scale[g] + 16 * h);
             __m512 m = f->mins ? _mm512_load_ps(t.min[g] + 16 * h) : _mm512_setzero_ps();
-            __m512i v = _mm512_load_si512(t.code[q][16 * h]);
+            __m512i v = line(t.codes + kern__code(4 * q, 16 * h));
             UNROLL for (int j = 0; j < 4; j++)
             {
                 __m512i c = _mm512_and_si512(_mm512_srli_epi32(v, 8 * j), _mm512_set1_epi32(255));

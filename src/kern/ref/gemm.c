@@ -16,7 +16,7 @@ static void gemm_u8(float *out, size_t ld, const struct kern_tile *t, const stru
                 const int32_t *s = a->sum + row * 16 + g * f->group / 16;
                 int32_t sum = f->group == 16 ? s[0] : s[0] + s[1], dot = -bias * sum;
                 for (int k = g * quads * 4; k < (g + 1) * quads * 4; k++)
-                    dot += t->code[k / 4][r][k % 4] * q[k];
+                    dot += t->codes[kern__code(k, r)] * q[k];
                 float as = a->scale[row * KERN_GROUPS + (size_t)(g * f->group / KERN_GROUP)];
                 acc += (float)dot * (t->scale[g][r] * as);
                 if (f->mins) acc += t->min[g][r] * ((float)sum * as);

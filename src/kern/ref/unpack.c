@@ -2,8 +2,11 @@
  * kern.h. */
 #include "kern_int.h"
 
+#include <limits.h>
 #include <math.h>
 #include <string.h>
+
+enum { LINE = KERN_ROWS * 4 };
 
 static uint16_t u16(const uint8_t *p)
 {
@@ -27,7 +30,7 @@ static void scales(struct kern_tile *t, const struct kern_fmt *f, const uint8_t 
             } else if (f->scale == KERN_SCALE_E8M0) {
                 *scale = ldexpf(1.0f, p[at] - 128);
             } else if (!f->mins) {
-                *scale = kern__f16(u16(p + r * 2)) * (float)(int8_t)sc[at];
+                *scale = kern__f16(u16(p + r * 2)) * (float)(int8_t)sc[at] + KERN__NO_SCALE;
             } else {
                 unsigned s = sc[at] & 15, m = sc[at] >> 4;
                 if (f->group == 32) {
@@ -35,44 +38,49 @@ static void scales(struct kern_tile *t, const struct kern_fmt *f, const uint8_t 
                     s |= (high & 3) << 4;
                     m |= (high >> 2 & 3) << 4;
                 }
-                *scale = kern__f16(u16(p + r * 2)) * (float)s;
-                *min = -kern__f16(u16(p + (KERN_ROWS + r) * 2)) * (float)m;
+                *scale = kern__f16(u16(p + r * 2)) * (float)s + KERN__NO_SCALE;
+                *min = -kern__f16(u16(p + (KERN_ROWS + r) * 2)) * (float)m + 0.0f;
             }
         }
 }
 
-/* Code of quad q, byte b of the half whose planes start at p. */
+/* Code of quad q, byte b of the group whose planes start at p. */
 static unsigned code_at(const struct kern_fmt *f, const uint8_t *p, int q, int b)
 {
     unsigned c = 0;
-    int shift = 0;
-    if (f->bits == 8) return p[q * 64 + b];
+    int shift = 0, quads = f->bits == 6 ? 4 : 8;
+    if (f->bits == 8) return p[q * LINE + b];
+    p += q / quads * LINE * f->bits / 2;
+    q %= quads;
     if (f->bits >= 4) {
-        c = p[q / 2 * 64 + b] >> (q % 2 * 4) & 15;
-        p += 4 * 64;
+        c = p[q / 2 * LINE + b] >> (q % 2 * 4) & 15;
+        p += quads / 2 * LINE;
         shift = 4;
     }
     if (f->bits == 2 || f->bits == 3 || f->bits == 6) {
-        c |= (p[q / 4 * 64 + b] >> (q % 4 * 2) & 3u) << shift;
-        p += 2 * 64;
+        c |= (p[q / 4 * LINE + b] >> (q % 4 * 2) & 3u) << shift;
+        p += quads / 4 * LINE;
         shift += 2;
     }
     if (f->bits == 3 || f->bits == 5) c |= (p[b] >> q & 1u) << shift;
     return c;
 }
 
-static void unpack_u8(struct kern_tile *t, const struct kern_fmt *f, const uint8_t *block, int ng)
+static void unpack_u8(struct kern_tile *t, const struct kern_fmt *f, const uint8_t *block, int ng,
+                      int n)
 {
+    (void)n;
+    t->codes = t->code[0][0];
+    t->bits = 8;
     scales(t, f, block, ng);
     const uint8_t *codes = block + kern_block_bytes(f, ng) - (size_t)ng * KERN_ROWS * 4 * f->bits;
-    for (int g = 0; g < ng; g++)
-        for (int half = 0; half < 2; half++, codes += 64 * f->bits)
-            for (int q = 0; q < 8; q++)
-                for (int b = 0; b < 64; b++) {
-                    unsigned c = code_at(f, codes, q, b);
-                    if (f->levels) c = (unsigned)(f->levels[c] + 128);
-                    t->code[g * 8 + q][half * 16 + b / 4][b % 4] = (uint8_t)c;
-                }
+    for (int g = 0; g < ng; g++, codes += LINE * f->bits)
+        for (int q = 0; q < 8; q++)
+            for (int b = 0; b < LINE; b++) {
+                unsigned c = code_at(f, codes, q, b);
+                if (f->levels) c = (unsigned)(f->levels[c] + 128);
+                t->code[g * 8 + q][b / 4][b % 4] = (uint8_t)c;
+            }
 }
 
 static float float_at(const struct kern_fmt *f, const uint8_t *block, size_t i)
@@ -92,12 +100,12 @@ static void unpack_f32(float *w, const struct kern_fmt *f, const uint8_t *block,
 {
     struct kern_tile t;
     int n = ng * KERN_GROUP;
-    if (f->bits) unpack_u8(&t, f, block, ng);
+    if (f->bits) unpack_u8(&t, f, block, ng, INT_MAX);
     for (int k = 0; k < n; k++)
         for (int r = 0; r < KERN_ROWS; r++) {
             int g = k / (f->bits ? f->group : 1), bias = f->levels ? 128 : f->bias;
             w[k * KERN_ROWS + r] =
-                f->bits ? t.scale[g][r] * (float)(t.code[k / 4][r][k % 4] - bias) + t.min[g][r]
+                f->bits ? t.scale[g][r] * (float)(t.codes[kern__code(k, r)] - bias) + t.min[g][r]
                         : float_at(f, block, (size_t)(k * KERN_ROWS + r));
         }
 }
