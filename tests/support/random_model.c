@@ -7,6 +7,11 @@
  * the real shape of a published model, or of a tiny one of each family. Weights are near normal with the
  * deviation that keeps activations near 1; the tokenizer is valid and has the right number of tokens:
  * byte-level BPE, pieces with byte fallback for Gemma, WordPiece for BERT. The same seed gives the same bytes.
+ *
+ * So that rounding shows in the logits as it does in trained models, two things are as there: the layers behind
+ * the first add little to the residual stream (16 equal ones amplify an error four times), and the head's gain
+ * leaves the next token some 4 nats of entropy (with logits of deviation 2 it has 10, and hardly a likeliest
+ * token). Gemma is left out: its norms behind each layer fix the former, its scaled embeddings the latter.
  */
 #include "quant.h"
 #include "rng.h"
@@ -166,6 +171,18 @@ static void bert(struct maker *m)
     }
 }
 
+/* Of the matrices that write into the residual stream: all later layers together add half of the first's power. */
+static float write_gain(const struct shape *s, int l)
+{
+    return l ? 1 / sqrtf(2 * (float)s->layers) : 1;
+}
+
+/* Normal logits of this deviation have an entropy of log vocab - deviation^2 / 2 = 4 nats. */
+static float head_gain(const struct maker *m)
+{
+    return is(m, "Gemma") ? 0.5f : sqrtf(2 * (logf((float)m->s->vocab) - 4));
+}
+
 static void feed_forward(struct maker *m, int l)
 {
     const struct shape *s = m->s;
@@ -183,7 +200,8 @@ static void feed_forward(struct maker *m, int l)
                          l, e, moe[i]);
             else
                 snprintf(name, sizeof name, "model.layers.%d.mlp.%s.weight", l, dense[i]);
-            matrix(m, name, i == 2 ? s->d : s->ff, i == 2 ? s->ff : s->d, i == 2 ? 2 : 1);
+            matrix(m, name, i == 2 ? s->d : s->ff, i == 2 ? s->ff : s->d,
+                   i == 2 ? 2 * write_gain(s, l) : 1);
         }
 }
 
@@ -193,7 +211,7 @@ static void decoder(struct maker *m)
     char name[96];
     bool gemma = is(m, "Gemma"), head_norms = is(m, "Qwen3") || is(m, "Gemma3");
     float one = gemma ? 0 : 1;
-    matrix(m, "model.embed_tokens.weight", s->vocab, s->d, gemma ? 0.5f : 2);
+    matrix(m, "model.embed_tokens.weight", s->vocab, s->d, head_gain(m));
     for (int l = 0; l < s->layers; l++) {
         static const char *const proj[] = {"q_proj", "k_proj", "v_proj", "o_proj"};
         static const char *const norms[] = {"input_layernorm", "post_attention_layernorm",
@@ -206,7 +224,8 @@ static void decoder(struct maker *m)
         for (int i = 0; i < 4; i++) {
             long rows = i == 3 ? s->d : (i == 0 ? s->heads : s->kv) * s->d_head;
             snprintf(name, sizeof name, "model.layers.%d.self_attn.%s.weight", l, proj[i]);
-            matrix(m, name, rows, i == 3 ? s->heads * s->d_head : s->d, 1.3f);
+            matrix(m, name, rows, i == 3 ? s->heads * s->d_head : s->d,
+                   i == 3 ? 1.3f * write_gain(s, l) : 1.3f);
             snprintf(name, sizeof name, "model.layers.%d.self_attn.%s.bias", l, proj[i]);
             if (is(m, "Qwen2") && i < 3) vector(m, name, rows, 0);
         }
@@ -217,7 +236,7 @@ static void decoder(struct maker *m)
         feed_forward(m, l);
     }
     vector(m, "model.norm.weight", s->d, one);
-    if (!s->tied) matrix(m, "lm_head.weight", s->vocab, s->d, 2);
+    if (!s->tied) matrix(m, "lm_head.weight", s->vocab, s->d, head_gain(m));
 }
 
 /* Near normal: the sum of four uniform numbers of 16 bits. */
