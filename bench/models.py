@@ -29,7 +29,9 @@ class Models:
 
     def __init__(self, solvent, random_model=None, keep=False):
         self.solvent, self.keep = solvent, keep
-        self.random_model = random_model or os.path.join(os.path.dirname(solvent), 'tests', 'random_model')
+        self.random_model = random_model or next(filter(os.path.exists, (
+            os.path.join(build, 'tests', 'random_model')
+            for build in (os.path.dirname(solvent), os.path.join(ROOT, 'build-check')))), None)
         self.folder = os.path.join(CACHE, 'synthetic')
         self.source = None  # the Hugging Face folder of the last shape
 
@@ -79,8 +81,8 @@ class Models:
             self.drop_source()
             if shutil.disk_usage(self.folder).free < NEEDED_GB[shape] << 30:
                 sys.exit(f'{self.folder}: {shape} needs {NEEDED_GB[shape]} GB')
-            if not os.path.exists(self.random_model):
-                sys.exit(f'no {self.random_model}: build with -Dtests=true, or say --random-model')
+            if not self.random_model:
+                sys.exit('no tests/random_model beside solvent or in build-check: ./check builds it')
             say(f'making {shape}')
             self.source = source
             run([self.random_model, '--shape', shape, source])
