@@ -25,7 +25,7 @@ def synthetic(types, shapes=SHAPES):
 
 
 class Models:
-    """Used in a `with`: what was made and is not to be kept is gone at its end."""
+    """Used in a `with`: of what was made only files that are to be kept are left at its end."""
 
     def __init__(self, solvent, random_model=None, keep=False):
         self.solvent, self.keep = solvent, keep
@@ -40,8 +40,6 @@ class Models:
 
     def __exit__(self, *_):
         self.drop_source()
-        if not self.keep:
-            shutil.rmtree(self.folder, ignore_errors=True)
 
     @contextlib.contextmanager
     def open(self, name):
@@ -60,7 +58,8 @@ class Models:
 
     def made(self, name, shape):
         path, packs = os.path.join(self.folder, name + '.gguf'), os.path.join(self.folder, 'packs')
-        if not os.path.exists(path):
+        fresh = not os.path.exists(path)
+        if fresh:
             self.make(path, shape, name.removeprefix(shape + '-'))
         before = os.environ.get('SOLVENT_PACKS')
         os.environ['SOLVENT_PACKS'] = packs
@@ -71,7 +70,7 @@ class Models:
             if before is not None:
                 os.environ['SOLVENT_PACKS'] = before
             shutil.rmtree(packs, ignore_errors=True)
-            if not self.keep:
+            if fresh and not self.keep:
                 os.remove(path)
 
     def make(self, path, shape, type_):
