@@ -33,22 +33,22 @@ def say(*words):
     print(*words, file=sys.stderr, flush=True)
 
 
-def run(command):
-    p = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors='replace')
+def run(command, folder=None):
+    p = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors='replace')
     if p.returncode:
-        raise Refused(f'{" ".join(command)} failed ({p.returncode}):\n{p.stderr[-2000:]}')
+        raise Refused(f'{" ".join(command)[:400]} failed ({p.returncode}):\n{p.stderr[-2000:]}')
     return p
 
 
-def run_until(pattern, command):
+def run_until(pattern, command, folder=None):
     """The match in what a program of llama.cpp says, on a line of its own; its logger may lose the last lines at
     the exit, then the program runs again."""
     for _ in range(5):
-        p = run(command)
+        p = run(command, folder)
         found = re.search(pattern, p.stdout + '\n' + p.stderr, re.MULTILINE)
         if found:
             return found
-    raise Refused(f'{" ".join(command)} printed no {pattern}:\n{p.stderr[-2000:]}')
+    raise Refused(f'{" ".join(command)[:400]} printed no {pattern}:\n{p.stderr[-2000:]}')
 
 
 def fetch_source(tree):
@@ -122,7 +122,7 @@ class LlamaCpp:
     name = 'llama.cpp'
 
     def __init__(self, programs, threads, note=''):
-        self.programs, self.threads = programs, threads
+        self.programs, self.threads = os.path.abspath(programs), threads
         commit = commit_of(os.path.join(programs, 'llama-bench'), PEER_COMMIT)
         self.version = f'{commit} ({PEER}{note})'
 
@@ -204,8 +204,9 @@ class IkLlamaCpp(LlamaCpp):
         return self.bench(model, [*length, *flags])
 
     def together(self, model, test, flags):
-        """The one row of its table: PP, TG, B, N_KV, T_PP, S_PP, T_TG, S_TG ..."""
-        row = run_until(r'^\|([ \d.|]+)\|\s*$', self.batched(model, test, flags))
+        """The one row of its table: PP, TG, B, N_KV, T_PP, S_PP, T_TG, S_TG ...; a log is left where it runs."""
+        with tempfile.TemporaryDirectory() as folder:
+            row = run_until(r'^\|([ \d.|]+)\|\s*$', self.batched(model, test, flags), folder)
         return float(row[1].split('|')[7])
 
     def answers(self, model, prompt, context, n):
