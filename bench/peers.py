@@ -129,8 +129,12 @@ class LlamaCpp:
     def path(self, program):
         return os.path.join(self.programs, program)
 
-    def can(self, _test):
-        return True
+    def can(self, test):
+        return test.kind != 'start' or self.chat() is not None
+
+    def chat(self):
+        """The program that answers a prompt; None if it was not built."""
+        return next(filter(os.path.exists, map(self.path, ('llama-completion', 'llama-cli'))), None)
 
     def settings(self, kind):
         """Every one of these is tried: flash attention and weight repacking, off and on."""
@@ -166,10 +170,9 @@ class LlamaCpp:
 
     def answers(self, model, prompt, context, n):
         """Two command lines: as it comes, and with its smallest footprint."""
-        program = self.path('llama-completion')
-        if not os.path.exists(program):
-            program = self.path('llama-cli')
-        line = [program, '-m', model, '-p', prompt, '-n', str(n), '-c', str(context), '-t',
+        if not self.chat():
+            return {}
+        line = [self.chat(), '-m', model, '-p', prompt, '-n', str(n), '-c', str(context), '-t',
                 str(self.threads), '--temp', '0', '-st', '--simple-io', '--no-warmup']
         return {'': line, '--no-repack': line + ['--no-repack']}
 
