@@ -54,6 +54,17 @@ void kern_act_bind(struct kern_act *a, void *mem, int m, int64_t k)
     a->whole = (float *)(a->halves + rows * 8);
 }
 
+size_t kern_act16_bytes(int m, int64_t k)
+{
+    return blocks_of(k) * (((size_t)m * (KERN_K * 2 + KERN_GROUPS * 4) + 63) / 64 * 64);
+}
+
+void kern_act16_bind(struct kern_act16 *a, void *mem, int m, int64_t k)
+{
+    *a = (struct kern_act16){.m = m, .q = mem};
+    a->scale = (float *)(a->q + blocks_of(k) * (size_t)m * KERN_K);
+}
+
 static void fill_ref(struct kern *k)
 {
     k->name = "ref";
@@ -61,6 +72,7 @@ static void fill_ref(struct kern *k)
     kern__ref_attn(k);
     kern__ref_elem(k);
     kern__ref_gemm(k);
+    kern__ref_i16(k);
     kern__ref_probe(k);
     kern__ref_unpack(k);
 }
@@ -83,6 +95,7 @@ static void fill_avx512(struct kern *k)
     kern__avx512_attn(k);
     kern__avx512_elem(k);
     kern__avx512_gemm(k);
+    kern__avx512_i16(k);
     kern__avx512_probe(k);
     kern__avx512_unpack(k);
 }

@@ -87,6 +87,23 @@ struct kern_act {
 size_t kern_act_bytes(int m, int64_t k);
 void kern_act_bind(struct kern_act *a, void *mem, int m, int64_t k);
 
+/* Floats of 16 bits and activations as 16-bit integers. A scale is the largest magnitude / 8191 (0
+ * below 2^-100), the most of which 32 products fit the sum in 32 bits; weights have one for a row of a
+ * block, activations for 32 columns. */
+enum { KERN_I16_MAX = 8191 };
+#define KERN_I16_LEAST 0x1p-100f
+struct kern_tile16 {
+    _Alignas(64) int16_t code[KERN_K / 2][KERN_ROWS][2];
+    float scale[KERN_ROWS];
+};
+struct kern_act16 { /* as kern_act; zeros up to a multiple of 32 columns */
+    int m;
+    int16_t *q;   /* [blocks][m][256] */
+    float *scale; /* [blocks][m][8] */
+};
+size_t kern_act16_bytes(int m, int64_t k);
+void kern_act16_bind(struct kern_act16 *a, void *mem, int m, int64_t k);
+
 /* Which pairs of a head RoPE rotates. */
 enum kern_rope { KERN_ROPE_PAIRS /* (2i, 2i + 1) */, KERN_ROPE_HALVES /* (i, i + d_rot / 2) */ };
 
@@ -127,6 +144,14 @@ struct kern {
     /* out[t][32] (+)= sum over k of w[k][32] * x[t][k]. */
     void (*gemm_f32)(float *out, size_t ld, const float *w, int k, const float *x, size_t ldx,
                      int n, bool add);
+
+    /* Weights of 16-bit floats in integers, all n tokens of a. */
+    bool i16; /* faster here than gemm_f32 */
+    void (*act_i16)(const struct kern_act16 *a, int t, const float *x, int64_t k);
+    void (*unpack_i16)(struct kern_tile16 *t, const struct kern_fmt *f, const uint8_t *block,
+                       int ng);
+    void (*gemm_i16)(float *out, size_t ld, const struct kern_tile16 *t, int ng,
+                     const struct kern_act16 *a, int kb, int n, bool add);
 
     void (*attn)(const struct kern_attn *a);
 

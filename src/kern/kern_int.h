@@ -8,6 +8,7 @@ void kern__ref_act(struct kern *k);
 void kern__ref_attn(struct kern *k);
 void kern__ref_elem(struct kern *k);
 void kern__ref_gemm(struct kern *k);
+void kern__ref_i16(struct kern *k);
 void kern__ref_probe(struct kern *k);
 void kern__ref_unpack(struct kern *k);
 
@@ -22,6 +23,7 @@ void kern__avx512_act(struct kern *k);
 void kern__avx512_attn(struct kern *k);
 void kern__avx512_elem(struct kern *k);
 void kern__avx512_gemm(struct kern *k);
+void kern__avx512_i16(struct kern *k);
 void kern__avx512_probe(struct kern *k);
 void kern__avx512_unpack(struct kern *k);
 

@@ -2,6 +2,8 @@
  * an input. First the workers round the input rows to int8 together (of few, each all of them: that
  * is sooner done than waited for), then each takes panels and goes through their blocks, each used
  * for all tokens. Bias and residual are put where the product is then added, so no pass of their own.
+ * Matrices of F16 and BF16 go through tiles of 16-bit integers where the level is faster at those than
+ * at float32. Matrices that share an input but not the way are jobs of their own.
  * A fine product has each row twice: rounded, and what the rounding left, rounded again. The sum
  * of the two is as good as 15 bits, and where reading the weights binds, it is free. */
 #include "nn_int.h"
@@ -13,8 +15,12 @@ enum {
     STREAM_MAX = 6, /* rows up to which the processor's own streams fetch them best */
 };
 
+/* What a product is computed in. */
+enum way { IN_F32, IN_INT16, IN_INT8 };
+
 struct job {
     struct nn *nn;
+    enum way way;
     const struct nn_mm *mm;
     int n_mm;
     const float *x;
@@ -22,8 +28,7 @@ struct job {
     int act_rows; /* n, or 2n: the remainders of row t are row n + t */
     int64_t k;
     long panels, chunk;
-    bool round;  /* some matrix is of integers */
-    bool halved; /* and asks for such scales */
+    bool halved; /* in int8: some matrix asks for such scales */
     atomic_long rounded;
 };
 
@@ -32,9 +37,11 @@ static int groups_at(int64_t k, int64_t at)
     return k - at >= KERN_K ? KERN_GROUPS : (int)((k - at + KERN_GROUP - 1) / KERN_GROUP);
 }
 
-static bool in_floats(const struct nn *nn, const struct nn_mat *w)
+static enum way way_of(const struct nn *nn, const struct nn_mat *w)
 {
-    return nn->exact || !w->fmt->bits;
+    if (nn->exact) return IN_F32;
+    if (w->fmt->bits) return IN_INT8;
+    return nn->k->i16 && w->fmt->f != KERN_F32 ? IN_INT16 : IN_F32;
 }
 
 /* What the product is added to; false when there is nothing. */
@@ -59,13 +66,15 @@ static void panel_tiles(struct job *j, struct nn__worker *w, const struct nn_mm 
 {
     const struct kern *k = j->nn->k;
     const struct kern_fmt *f = mm->w->fmt;
-    bool floats = in_floats(j->nn, mm->w);
     for (int64_t at = 0; at < j->k; at += KERN_K) {
         int ng = groups_at(j->k, at);
-        if (floats) {
+        if (j->way == IN_F32) {
             int width = j->k - at < KERN_K ? (int)(j->k - at) : KERN_K;
             k->unpack_f32(w->w, f, p, ng);
             k->gemm_f32(out, ld, w->w, width, j->x + at, (size_t)j->k, j->n, add);
+        } else if (j->way == IN_INT16) {
+            k->unpack_i16(&w->tile16, f, p, ng);
+            k->gemm_i16(out, ld, &w->tile16, ng, &w->act16, (int)(at / KERN_K), j->n, add);
         } else {
             int kb = (int)(at / KERN_K);
             k->unpack_u8(&w->tile, f, p, ng, j->n);
@@ -91,7 +100,7 @@ static void panel(struct job *j, struct nn__worker *w, const struct nn_mm *mm, i
     const uint8_t *data = m->data + (size_t)p * kern_panel_bytes(m->fmt, m->k);
     int64_t row = p * KERN_ROWS;
     int width = m->rows - row < KERN_ROWS ? (int)(m->rows - row) : KERN_ROWS;
-    bool fine = j->act_rows > j->n && !in_floats(j->nn, m);
+    bool fine = j->act_rows > j->n;
     bool own = width < KERN_ROWS; /* computed beside the output, then copied */
     float *out = own ? w->out : mm->out + row;
     float *rest = fine ? w->out + (own ? j->n * KERN_ROWS : 0) : NULL;
@@ -104,10 +113,25 @@ static void panel(struct job *j, struct nn__worker *w, const struct nn_mm *mm, i
                (size_t)width * sizeof *out);
 }
 
+/* Where the rounded rows stand. */
+static void bind_rows(struct job *j, struct nn__worker *w, void *mem)
+{
+    if (j->way == IN_INT16) {
+        kern_act16_bind(&w->act16, mem, j->n, j->k);
+    } else {
+        kern_act_bind(&w->act, mem, j->act_rows, j->k);
+        w->act.halved = j->halved;
+    }
+}
+
 /* Row t and, for a fine product, what rounding it leaves. */
 static void round_row(struct job *j, struct nn__worker *w, int t)
 {
     const float *x = j->x + (size_t)t * (size_t)j->k;
+    if (j->way == IN_INT16) {
+        j->nn->k->act_i16(&w->act16, t, x, j->k);
+        return;
+    }
     j->nn->k->act(&w->act, t, x, j->k);
     if (j->act_rows == j->n) return;
     for (int64_t at = 0; at < j->k; at += KERN_GROUP) {
@@ -125,12 +149,11 @@ static void work(void *arg, int worker)
     struct job *j = arg;
     struct nn__worker *w = &j->nn->workers[worker];
     long t, at, end;
-    bool own = j->n <= NN__OWN_ROWS;
-    if (j->round) kern_act_bind(&w->act, own ? w->own_act : j->nn->act, j->act_rows, j->k);
-    w->act.halved = j->halved;
-    if (j->round && own) {
+    if (j->way != IN_F32 && j->n <= NN__OWN_ROWS) {
+        bind_rows(j, w, w->own_act);
         for (t = 0; t < j->n; t++) round_row(j, w, (int)t);
-    } else if (j->round) {
+    } else if (j->way != IN_F32) {
+        bind_rows(j, w, j->nn->act);
         while ((t = atomic_fetch_add_explicit(&j->rounded, 1, memory_order_relaxed)) < j->n)
             round_row(j, w, (int)t);
         if (j->nn->threads > 1) pool_barrier(j->nn->pool);
@@ -149,10 +172,9 @@ static void start(struct job *j)
     struct nn *nn = j->nn;
     j->k = j->mm[0].w->k;
     j->chunk = 1;
+    j->way = way_of(nn, j->mm[0].w);
     for (int i = 0; i < j->n_mm; i++) {
         j->panels += (j->mm[i].w->rows + KERN_ROWS - 1) / KERN_ROWS;
-        if (in_floats(nn, j->mm[i].w)) continue;
-        j->round = true;
         if (j->mm[i].w->fmt->scale == KERN_SCALE_K) j->halved = true;
     }
     if (j->n <= RUNS_MAX) { /* long runs of memory for each worker, an even end */
@@ -165,11 +187,18 @@ static void start(struct job *j)
 
 void nn_matmul(struct nn *nn, const struct nn_mm *mm, int n_mm, const float *x, int n)
 {
-    start(&(struct job){.nn = nn, .mm = mm, .n_mm = n_mm, .x = x, .n = n, .act_rows = n});
+    for (int i = 0, some = 1; i < n_mm; i += some, some = 1) {
+        while (i + some < n_mm && way_of(nn, mm[i + some].w) == way_of(nn, mm[i].w)) some++;
+        start(&(struct job){.nn = nn, .mm = mm + i, .n_mm = some, .x = x, .n = n, .act_rows = n});
+    }
 }
 
 void nn_matmul_fine(struct nn *nn, const struct nn_mm *mm, const float *x, int n)
 {
+    if (way_of(nn, mm->w) != IN_INT8) {
+        nn_matmul(nn, mm, 1, x, n);
+        return;
+    }
     for (int t = 0, part; t < n; t += part) {
         struct nn_mm some = *mm;
         part = n - t < nn->rows / 2 ? n - t : nn->rows / 2;

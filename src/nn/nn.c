@@ -53,6 +53,7 @@ int nn_reserve(struct nn *nn, int rows, int64_t k, struct err *e)
     free(nn->outs);
     nn->rows = rows;
     size_t own_act = kern_act_bytes(2 * NN__OWN_ROWS, k), all_act = kern_act_bytes(rows, k);
+    if (all_act < kern_act16_bytes(rows, k)) all_act = kern_act16_bytes(rows, k);
     nn->act_bytes = nn->exact ? 64 : all_act + (size_t)nn->threads * own_act;
     nn->act = alloc64(nn->act_bytes);
     nn->outs_bytes = (size_t)nn->threads * own * sizeof(float);

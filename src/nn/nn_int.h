@@ -9,14 +9,16 @@
 /* One worker's own memory. */
 struct nn__worker {
     _Alignas(64) struct kern_tile tile;
+    struct kern_tile16 tile16;
     float w[KERN_K * KERN_ROWS]; /* a block in float32 */
     float attn[KERN_D_MAX * KERN_PAGE + KERN_ATTN_ROWS * KERN_PAGE];
     float q[KERN_ATTN_ROWS * KERN_D_MAX];
     float o[KERN_ATTN_ROWS * KERN_D_MAX], o2[KERN_ATTN_ROWS * KERN_D_MAX];
     struct kern_act act; /* of the product at hand: everybody's, or its own of few rows */
-    uint8_t *own_act;    /* [NN__OWN_ROWS], fine ones */
-    float *out;          /* [rows][32], for the last panel and fine products */
-    float *rest;         /* [k] what rounding a row left */
+    struct kern_act16 act16;
+    uint8_t *own_act; /* [NN__OWN_ROWS], fine ones */
+    float *out;       /* [rows][32], for the last panel and fine products */
+    float *rest;      /* [k] what rounding a row left */
 };
 
 struct nn {
@@ -25,7 +27,7 @@ struct nn {
     bool exact;
     int threads, rows;
     size_t act_bytes;
-    void *act;                  /* struct kern_act of the widest input */
+    void *act;                  /* struct kern_act or kern_act16 of the widest input */
     struct nn__worker *workers; /* [threads] */
     float *outs;                /* [threads][rows][32], then [threads][k] */
     size_t outs_bytes;

@@ -308,6 +308,79 @@ static void test_exact(uint32_t type, int n, int ng)
     unguard(mem, act_bytes), unguard(t, sizeof *t);
 }
 
+/* bound[t][32] += sum |w x| of a block. */
+static void magnitudes_i16(double *bound, const struct kern_tile16 *tile, int ng,
+                           const struct kern_act16 *a, int kb)
+{
+    for (int t = 0; t < a->m; t++)
+        for (int c = 0; c < ng * KERN_GROUP; c++) {
+            size_t row = (size_t)(kb * a->m + t);
+            double x = a->q[row * KERN_K + (size_t)c] *
+                       (double)a->scale[row * KERN_GROUPS + (size_t)c / KERN_GROUP];
+            for (int r = 0; r < KERN_ROWS; r++)
+                bound[t * KERN_ROWS + r] +=
+                    fabs(x * tile->code[c / 2][r][c % 2] * (double)tile->scale[r]);
+        }
+}
+
+/* Tiles and rounded activations are the same to the bit; products within rounding; a row is the
+ * same alone. */
+static void test_i16(struct nn *nn, uint32_t type, int64_t cols, int n)
+{
+    struct nn_mat m;
+    if (!nn_mat_shape(&m, type, KERN_ROWS, cols) || m.fmt->bits || m.fmt->f == KERN_F32) return;
+    size_t bytes = nn_mat_bytes(&m), act_bytes = kern_act16_bytes(n, cols);
+    size_t out_n = (size_t)n * KERN_ROWS, one_bytes = kern_act16_bytes(1, cols);
+    uint8_t *src = malloc((size_t)cols * KERN_ROWS * 2);
+    float *x = guarded((size_t)cols * 4), *y[3];
+    struct kern_tile16 *tile[2] = {guarded(sizeof *tile[0]), guarded(sizeof *tile[1])};
+    void *mem[3] = {guarded(act_bytes), guarded(act_bytes), guarded(one_bytes)};
+    struct kern_act16 a[3];
+    double *bound = calloc(out_n, sizeof *bound), worst = 0;
+    bool same = true;
+    random_rows(src, type, (size_t)cols * KERN_ROWS);
+    m.data = guarded(bytes);
+    nn_mat_pack(nn, &m, src);
+    for (int i = 0; i < 3; i++) {
+        y[i] = output((i < 2 ? out_n : KERN_ROWS) + 64) + 32;
+        memset(mem[i], 1, i < 2 ? act_bytes : one_bytes);
+        kern_act16_bind(&a[i], mem[i], i < 2 ? n : 1, cols);
+    }
+    for (int t = 0; t < n; t++) {
+        fill(x, (size_t)cols);
+        ref->act_i16(&a[0], t, x, cols);
+        k->act_i16(&a[1], t, x, cols);
+    }
+    k->act_i16(&a[2], 0, x, cols);
+    result(!memcmp(mem[0], mem[1], act_bytes), "activations differ, k=%ld", (long)cols);
+    const uint8_t *p = m.data;
+    for (int64_t at = 0; at < cols; at += KERN_K) {
+        int kb = (int)(at / KERN_K),
+            ng = (int)((cols - at < KERN_K ? cols - at + 31 : KERN_K) / KERN_GROUP);
+        ref->unpack_i16(tile[0], m.fmt, p, ng);
+        k->unpack_i16(tile[1], m.fmt, p, ng);
+        same = same && !memcmp(tile[0]->scale, tile[1]->scale, sizeof tile[0]->scale) &&
+               !memcmp(tile[0]->code, tile[1]->code, (size_t)ng * 32 * KERN_ROWS * 2);
+        ref->gemm_i16(y[0], KERN_ROWS, tile[0], ng, &a[0], kb, n, kb > 0);
+        k->gemm_i16(y[1], KERN_ROWS, tile[1], ng, &a[1], kb, n, kb > 0);
+        k->gemm_i16(y[2], KERN_ROWS, tile[1], ng, &a[2], kb, 1, kb > 0);
+        magnitudes_i16(bound, tile[0], ng, &a[0], kb);
+        p += kern_block_bytes(m.fmt, ng);
+    }
+    for (size_t j = 0; j < out_n; j++)
+        worst = worse(worst, fabs((double)y[1][j] - (double)y[0][j]) / (bound[j] + 1e-30));
+    result(same, "%s k=%ld: tiles differ", quant_name(type), (long)cols);
+    result(worst < 1e-6, "%s k=%ld n=%d: %g of sum |w x|", quant_name(type), (long)cols, n, worst);
+    result(!memcmp(y[1] + out_n - KERN_ROWS, y[2], KERN_ROWS * 4), "n=%d: not as alone", n);
+    for (int i = 0; i < 3; i++) {
+        size_t len = i < 2 ? out_n : KERN_ROWS;
+        result(untouched(y[i] - 32, 32) && untouched(y[i] + len, 32), "writes outside its output");
+        unguard(y[i] - 32, (len + 64) * 4), unguard(mem[i], i < 2 ? act_bytes : one_bytes);
+    }
+    unguard(tile[0], sizeof *tile[0]), unguard(tile[1], sizeof *tile[1]), unguard(m.data, bytes);
+    unguard(x, (size_t)cols * 4), free(src), free(bound);
+}
+
 static void test_gemm_f32(int cols, int n)
 {
     size_t out_n = (size_t)n * KERN_ROWS, wn = (size_t)cols * KERN_ROWS,
@@ -482,6 +555,9 @@ static void test_all(struct nn *nn, const char *only)
             for (int n = 1; n <= 14; n++) test_gemm(nn, types[t], widths[w], n);
     for (size_t t = 0; t < n_types && chosen(only, "exact"); t++)
         for (int i = 0; i < 14 * 16; i++) test_exact(types[t], i % 14 + 1, i % KERN_GROUPS + 1);
+    for (size_t t = 0; t < n_types && chosen(only, "i16"); t++)
+        for (size_t w = 0; w < n_widths; w++)
+            for (int n = 1; n <= 14; n++) test_i16(nn, types[t], widths[w] - (n % 3 ? 0 : 5), n);
     for (int n = 1; n <= 14 && chosen(only, "gemm_f32"); n++)
         for (int c = 1; c <= 256; c += 17) test_gemm_f32(c, n);
     for (int m = 1; m <= KERN_ATTN_ROWS && chosen(only, "attn"); m++)
@@ -588,9 +664,7 @@ static void bench_types(struct nn *nn)
             const struct kern_fmt *f = p.m[0].fmt;
             double macs = (double)n * SIDE * SIDE, bytes = (double)nn_mat_bytes(&p.m[0]);
             double ns = product_ns(&p, n);
-            snprintf(what, sizeof what, "%s %s n=%d",
-                     f->bits && k->gemm_few && n <= KERN_FEW ? "few" : "gemm", quant_name(types[t]),
-                     n);
+            snprintf(what, sizeof what, "gemm %s n=%d", quant_name(types[t]), n);
             if (f->bits)
                 print_rates(what, macs, peak.int8_macs_per_s, "int8", bytes, ns);
             else if (f->f == KERN_BF16 && peak.bf16_macs_per_s > 0)

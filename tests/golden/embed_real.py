@@ -21,7 +21,7 @@ import encoder
 
 HERE = Path(__file__).resolve().parent
 TEXTS = 200
-COSINE = {"F32": 0.99999, "F16": 0.9999, "BF16": 0.9999, "Q8_0": 0.999}
+COSINE = {"F32": 0.99999, "F16": 0.99999, "BF16": 0.9999, "Q8_0": 0.999}
 CONTEXT = 512
 OTHERS = [
     "École d'été à Zürich: où est-ce qu'on mange des crêpes?",
