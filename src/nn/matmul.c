@@ -10,10 +10,7 @@
 
 #include <string.h>
 
-enum {
-    RUNS_MAX = 64,  /* rows up to which reading the weights counts */
-    STREAM_MAX = 6, /* rows up to which the processor's own streams fetch them best */
-};
+enum { RUNS_MAX = 64 }; /* rows up to which reading the weights counts */
 
 /* What a product is computed in. */
 enum way { IN_F32, IN_INT16, IN_INT8 };
@@ -79,7 +76,7 @@ static void panel_tiles(struct job *j, struct nn__worker *w, const struct nn_mm 
             int kb = (int)(at / KERN_K);
             k->unpack_u8(&w->tile, f, p, ng, j->n);
             w->tile.next = p + kern_block_bytes(f, ng);
-            w->tile.next_bytes = j->act_rows > STREAM_MAX ? kern_block_bytes(f, ng) : 0;
+            w->tile.next_bytes = kern_block_bytes(f, ng);
             k->gemm_u8(out, ld, &w->tile, f, ng, &w->act, kb, 0, j->n, add);
             if (rest) k->gemm_u8(rest, KERN_ROWS, &w->tile, f, ng, &w->act, kb, j->n, j->n, at > 0);
         }

@@ -568,7 +568,7 @@ static void test_all(struct nn *nn, const char *only)
     if (chosen(only, "to_f16")) test_f16();
 }
 
-#include "kern_bench.h"
+#include "support/kern_bench.h"
 
 static int check_level(const char *level, const char *only)
 {

@@ -27,7 +27,9 @@ struct job {
     const float *whole;     /* [tokens] */
     const int32_t *start;   /* [tokens][16] */
     const float *total;     /* [tokens][8 per] */
-    int ng;                 /* groups of 32 */
+    const char *next;       /* to be fetched, next_bytes beside each group */
+    size_t next_bytes;
+    int ng; /* groups of 32 */
     bool mins, add;
     __m512i table;
 };
@@ -86,7 +88,11 @@ ALWAYS void tokens(const int T, const struct kind k, const struct job *j)
     __m512 acc[TOKENS][2];
     UNROLL for (int t = 0; t < T; t++) UNROLL for (int h = 0; h < 2; h++) acc[t][h] =
         k.halved ? _mm512_setzero_ps() : sum_so_far(j, t, h);
-    for (int g = 0; g < j->ng; g++) group(T, k, j, g, acc);
+    for (int g = 0; g < j->ng; g++) {
+        const char *next = j->next + (size_t)g * j->next_bytes;
+        for (size_t at = 0; at < j->next_bytes; at += 64) _mm_prefetch(next + at, _MM_HINT_T1);
+        group(T, k, j, g, acc);
+    }
     if (k.halved)
         UNROLL for (int t = 0; t < T; t++) UNROLL for (int h = 0; h < 2; h++) acc[t][h] =
             _mm512_fmadd_ps(acc[t][h], _mm512_set1_ps(j->whole[t]), sum_so_far(j, t, h));
@@ -171,16 +177,15 @@ static void gemm_u8(float *out, size_t ld, const struct kern_tile *t, const stru
 {
     static const int32_t none[TOKENS * 16];
     some_tokens *some = which(t, f);
-    size_t tiles = (size_t)(n + TOKENS - 1) / TOKENS, part = (t->next_bytes / tiles + 63) / 64 * 64;
+    size_t pieces = (size_t)((n + TOKENS - 1) / TOKENS * ng); /* of next: one a tile and group */
     int bias = f->levels ? 128 : f->bias;
     struct side side;
     struct job j = {.ld = ld, .t = t, .start = none, .ng = ng, .mins = f->mins, .add = add};
+    j.next = (const char *)t->next;
+    j.next_bytes = (t->next_bytes / pieces + 63) / 64 * 64;
     if (f->levels) j.table = level_table(f->levels);
     for (int i = 0; i < n; i += TOKENS) {
-        size_t row = (size_t)kb * (size_t)a->m + (size_t)(t0 + i),
-               from = (size_t)(i / TOKENS) * part;
-        for (size_t at = from; at < from + part && at < t->next_bytes; at += 64)
-            _mm_prefetch((const char *)t->next + at, _MM_HINT_T1);
+        size_t row = (size_t)kb * (size_t)a->m + (size_t)(t0 + i);
         int step = n - i < TOKENS ? n - i : TOKENS;
         const int32_t *sum = a->sum + row * 16;
         j.out = out + (size_t)i * ld;
@@ -198,6 +203,8 @@ static void gemm_u8(float *out, size_t ld, const struct kern_tile *t, const stru
             j.total = side.total[0];
         }
         some(&j, step);
+        j.next += (size_t)ng * j.next_bytes;
+        if (j.next >= (const char *)t->next + t->next_bytes) j.next_bytes = 0;
     }
 }
 
