@@ -4,7 +4,8 @@
  * scales, unless the activations' are halved: then an exponent is subtracted, on ports that are idle,
  * as are those that take codes apart. So 89 % (80 % with mins) of the int8 peak at best with halved
  * scales and groups of 32, 80 % (73 %) with others. Everything a token brings is broadcast from
- * memory. The bias of signed formats is in the start of the integer sum, where it is free. Rejected:
+ * memory. The bias of signed formats is in the start of the integer sum, where it is free. The next
+ * block is fetched a few lines beside each group; all at once they would hold up the loads. Rejected:
  * 64 rows x 3 tokens, which needs twice the broadcasts; one token's row at a time for few tokens (each
  * broadcast then serves one half only). */
 #include "simd_int.h"
