@@ -1,5 +1,5 @@
-/* Activations to int8 with a scale for 32 columns: four vectors a group. The
- * same numbers as ref/, bit for bit, also where a value is no number (it becomes 0). */
+/* Activations to int8 with a scale for 32 columns, first the maxima of a block, then its bytes. The same
+ * numbers as ref/, bit for bit, also where a value is no number (it becomes 0). */
 #include "simd2_int.h"
 
 /* 32 integers to bytes in order; what the conversion could not represent is 0. */

@@ -5,7 +5,7 @@
 
 #include <limits.h>
 
-enum { MANY = 24 };
+enum { MANY = 24 }; /* tokens */
 
 ALWAYS void codes_all(const int bits, const int8_t *levels, uint8_t *out, const uint8_t *p, int ng)
 {

@@ -39,7 +39,7 @@ static void scales(struct kern_tile *t, const struct kern_fmt *f, const uint8_t 
                     m |= (high >> 2 & 3) << 4;
                 }
                 *scale = kern__f16(u16(p + r * 2)) * (float)s + KERN__NO_SCALE;
-                *min = -kern__f16(u16(p + (KERN_ROWS + r) * 2)) * (float)m + 0.0f;
+                *min = -kern__f16(u16(p + (KERN_ROWS + r) * 2)) * (float)m + 0.0f; /* no -0 */
             }
         }
 }
