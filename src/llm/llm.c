@@ -62,7 +62,7 @@ int llm_open(struct llm **out, const struct gguf *g, struct nn *nn, const struct
         int64_t k = m->dims.heads * m->dims.d_head;
         if (m->dims.ff > k) k = m->dims.ff;
         if (m->dims.d > k) k = m->dims.d;
-        int rows = m->family->encoder ? 2 * o->max_rows : o->max_rows; /* fine products */
+        int rows = m->family->encoder ? 2 * o->max_rows : o->max_rows; /* and remainders */
         rc = nn_reserve(nn, rows, k, e);
     }
     if (rc)
@@ -141,6 +141,6 @@ void llm_forward(struct llm *m, const struct nn_kv *kv, const struct llm_step *s
         memcpy(s->hidden, m->s.h, (size_t)s->n_out * (size_t)d->d * sizeof(float));
         return;
     }
-    nn_matmul_fine(m->nn, &(struct nn_mm){.out = s->logits, .w = &m->head}, m->s.h, s->n_out);
+    nn_matmul_top(m->nn, &(struct nn_mm){.out = s->logits, .w = &m->head}, m->s.h, s->n_out);
     if (d->final_softcap != 0) nn_softcap(m->nn, s->logits, s->n_out, d->vocab, d->final_softcap);
 }

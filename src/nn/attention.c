@@ -25,33 +25,57 @@ struct put_job {
     const float *k, *v;
 };
 
-static void put_head(const struct nn *nn, const struct nn_kv *kv, uint8_t *page, int slot, int head,
-                     const float *k, const float *v)
+/* Keys (or values) of one head, n rows of the step from `x` on, to the slots from `slot` on. Keys are
+ * turned: a line of the page is one dimension, and belongs to one worker. */
+static void put_keys(const struct nn_kv *kv, const struct kern *k, uint8_t *page, int slot, int n,
+                     const float *x)
 {
-    size_t d = (size_t)kv->d_head, size = d * KERN_PAGE, at = (size_t)head * size;
-    size_t values = (size_t)kv->heads * size + at + (size_t)slot * d;
-    if (kv->f32) {
-        float *p = (float *)page;
-        for (size_t i = 0; i < d; i++) p[at + i * KERN_PAGE + (size_t)slot] = k[i];
-        memcpy(p + values, v, d * sizeof *v);
-    } else {
-        uint16_t half[KERN_D_MAX], *p = (uint16_t *)page;
-        nn->k->to_f16(half, k, (int)d);
-        for (size_t i = 0; i < d; i++) p[at + i * KERN_PAGE + (size_t)slot] = half[i];
-        nn->k->to_f16(p + values, v, (int)d);
+    size_t d = (size_t)kv->d_head, ld = d * (size_t)kv->heads;
+    uint16_t half[8][KERN_D_MAX], *p = (uint16_t *)page + slot;
+    for (int r = 0; kv->f32 && r < n; r++)
+        for (size_t i = 0; i < d; i++)
+            ((float *)page)[i * KERN_PAGE + (size_t)(slot + r)] = x[(size_t)r * ld + i];
+    for (int r = 0, some; !kv->f32 && r < n; r += some, p += some) {
+        some = n - r < 8 ? n - r : 8;
+        for (int t = 0; t < some; t++) k->to_f16(half[t], x + (size_t)(r + t) * ld, (int)d);
+        for (size_t i = 0; i < d; i++)
+            for (int t = 0; t < some; t++) p[i * KERN_PAGE + (size_t)t] = half[t][i];
     }
 }
 
-static void put_row(const struct nn *nn, void *arg, int row)
+static void put_values(const struct nn_kv *kv, const struct kern *k, uint8_t *page, int slot, int n,
+                       const float *x)
+{
+    size_t d = (size_t)kv->d_head, ld = d * (size_t)kv->heads, at = (size_t)slot * d;
+    for (int r = 0; r < n; r++, x += ld, at += d)
+        if (kv->f32)
+            memcpy((float *)page + at, x, d * sizeof *x);
+        else
+            k->to_f16((uint16_t *)page + at, x, (int)d);
+}
+
+static int pages_of(const struct nn_span *s)
+{
+    return (s->pos + s->n - 1) / KERN_PAGE - s->pos / KERN_PAGE + 1;
+}
+
+/* A unit of work: the rows of a span that go to one page. */
+static void put_page(const struct nn *nn, void *arg, int unit)
 {
     struct put_job *j = arg;
     const struct nn_span *s = j->spans;
-    while (row >= s->row + s->n) s++;
-    int pos = s->pos + row - s->row;
-    uint8_t *page = page_at(j->kv, j->layer, s->pages[pos / KERN_PAGE]);
-    for (int h = 0; h < j->kv->heads; h++) {
-        size_t at = ((size_t)row * (size_t)j->kv->heads + (size_t)h) * (size_t)j->kv->d_head;
-        put_head(nn, j->kv, page, pos % KERN_PAGE, h, j->k + at, j->v + at);
+    for (int n; unit >= (n = pages_of(s)); s++) unit -= n;
+    int at = s->pos / KERN_PAGE + unit, from = at * KERN_PAGE, end = from + KERN_PAGE;
+    if (from < s->pos) from = s->pos;
+    if (end > s->pos + s->n) end = s->pos + s->n;
+    size_t d = (size_t)j->kv->d_head, heads = (size_t)j->kv->heads;
+    size_t row = (size_t)(s->row + from - s->pos) * heads * d;
+    size_t size = nn_kv_page_bytes(j->kv) / 2 / heads;
+    uint8_t *page = page_at(j->kv, j->layer, s->pages[at]);
+    for (size_t h = 0; h < heads; h++) {
+        put_keys(j->kv, nn->k, page + h * size, from % KERN_PAGE, end - from, j->k + row + h * d);
+        put_values(j->kv, nn->k, page + (heads + h) * size, from % KERN_PAGE, end - from,
+                   j->v + row + h * d);
     }
 }
 
@@ -59,8 +83,9 @@ void nn_kv_put(struct nn *nn, const struct nn_kv *kv, int layer, const struct nn
                int n_spans, const float *k, const float *v)
 {
     struct put_job j = {kv, layer, s, k, v};
-    int rows = s[n_spans - 1].row + s[n_spans - 1].n;
-    nn__rows(nn, put_row, &j, rows, 4L * kv->heads * kv->d_head);
+    int units = 0, rows = s[n_spans - 1].row + s[n_spans - 1].n;
+    for (int i = 0; i < n_spans; i++) units += pages_of(&s[i]);
+    nn__rows(nn, put_page, &j, units, 4L * kv->heads * kv->d_head * rows / units);
 }
 
 enum {

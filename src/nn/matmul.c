@@ -4,16 +4,27 @@
  * for all tokens. Bias and residual are put where the product is then added, so no pass of their own.
  * Matrices of F16 and BF16 go through tiles of 16-bit integers where the level is faster at those than
  * at float32. Matrices that share an input but not the way are jobs of their own.
- * A fine product has each row twice: rounded, and what the rounding left, rounded again. The sum
- * of the two is as good as 15 bits, and where reading the weights binds, it is free. */
+ * A remainder is what rounding a row left, rounded again: with it the sum is as good as 15 bits. It
+ * is spent where it is worth most: on groups of columns with an outlier, or on a row's largest outputs.
+ */
 #include "nn_int.h"
 
 #include <string.h>
 
-enum { RUNS_MAX = 64 }; /* rows up to which reading the weights counts */
+enum {
+    RUNS_MAX = 64, /* rows up to which reading the weights counts */
+    STREAM_MAX =
+        2, /* up to which the processor fetches them best itself: asked to, it loses 10 % */
+    TOP_PANELS =
+        8 /* so many of a row's panels, those with the largest outputs, are computed again */
+};
+#define OUTLIER 4.0f /* times the rms of its group */
 
 /* What a product is computed in. */
 enum way { IN_F32, IN_INT16, IN_INT8 };
+
+/* What remainders are for. */
+enum rest { REST_NONE, REST_OUTLIERS, REST_TOP };
 
 struct job {
     struct nn *nn;
@@ -21,12 +32,12 @@ struct job {
     const struct nn_mm *mm;
     int n_mm;
     const float *x;
-    int n;        /* rows of x and of the outputs */
-    int act_rows; /* n, or 2n: the remainders of row t are row n + t */
+    int n;          /* rows of x and of the outputs */
+    enum rest rest; /* that of row t is row n + t of the rounded ones */
     int64_t k;
     long panels, chunk;
     bool halved; /* in int8: some matrix asks for such scales */
-    atomic_long rounded;
+    atomic_long rounded, refined;
 };
 
 static int groups_at(int64_t k, int64_t at)
@@ -41,25 +52,31 @@ static enum way way_of(const struct nn *nn, const struct nn_mat *w)
     return nn->k->i16 && w->fmt->f != KERN_F32 ? IN_INT16 : IN_F32;
 }
 
-/* What the product is added to; false when there is nothing. */
-static bool start_rows(const struct job *j, const struct nn_mm *mm, float *out, size_t ld,
-                       int64_t row, int width)
+static inline void add_panel(float *y, const float *x)
 {
-    size_t bytes = (size_t)width * sizeof *out;
-    if (!mm->bias && !(mm->add && ld == KERN_ROWS)) return mm->add;
-    for (int t = 0; t < j->n; t++) {
-        float *y = out + (size_t)t * ld;
-        const float *was = mm->out + (size_t)t * (size_t)mm->w->rows + row;
-        if (mm->add && y != was) memcpy(y, was, bytes);
-        if (mm->bias && mm->add) j->nn->k->add(y, mm->bias + row, width);
-        if (!mm->add) memcpy(y, mm->bias + row, bytes);
-        for (int r = width; r < KERN_ROWS && ld == KERN_ROWS; r++) y[r] = 0;
+    for (int r = 0; r < KERN_ROWS; r++) y[r] += x[r];
+}
+
+/* Rows first .. first + n - 1 of what the product is added to; false when there is nothing. */
+static bool start_rows(const struct nn_mm *mm, float *out, size_t ld, int64_t row, int width,
+                       int first, int n)
+{
+    bool own = width < KERN_ROWS;
+    float bias[KERN_ROWS] = {0};
+    if (!mm->bias && !(mm->add && own)) return mm->add;
+    if (mm->bias) memcpy(bias, mm->bias + row, (size_t)width * sizeof *bias);
+    for (int t = 0; t < n; t++, out += ld) {
+        const float *was = mm->out + (size_t)(first + t) * (size_t)mm->w->rows + row;
+        if (!mm->add || own) memcpy(out, bias, sizeof bias);
+        for (int r = 0; own && mm->add && r < width; r++) out[r] += was[r];
+        if (mm->add && !own) add_panel(out, bias);
     }
     return true;
 }
 
+/* out (+)= panel . rounded rows from .. from + n - 1 */
 static void panel_tiles(struct job *j, struct nn__worker *w, const struct nn_mm *mm,
-                        const uint8_t *p, float *out, size_t ld, bool add, float *rest)
+                        const uint8_t *p, float *out, size_t ld, int from, int n, bool add)
 {
     const struct kern *k = j->nn->k;
     const struct kern_fmt *f = mm->w->fmt;
@@ -68,46 +85,37 @@ static void panel_tiles(struct job *j, struct nn__worker *w, const struct nn_mm 
         if (j->way == IN_F32) {
             int width = j->k - at < KERN_K ? (int)(j->k - at) : KERN_K;
             k->unpack_f32(w->w, f, p, ng);
-            k->gemm_f32(out, ld, w->w, width, j->x + at, (size_t)j->k, j->n, add);
+            k->gemm_f32(out, ld, w->w, width, j->x + at, (size_t)j->k, n, add);
         } else if (j->way == IN_INT16) {
             k->unpack_i16(&w->tile16, f, p, ng);
-            k->gemm_i16(out, ld, &w->tile16, ng, &w->act16, (int)(at / KERN_K), j->n, add);
+            k->gemm_i16(out, ld, &w->tile16, ng, &w->act16, (int)(at / KERN_K), n, add);
         } else {
-            int kb = (int)(at / KERN_K);
-            k->unpack_u8(&w->tile, f, p, ng, j->n);
+            k->unpack_u8(&w->tile, f, p, ng, n);
             w->tile.next = p + kern_block_bytes(f, ng);
-            w->tile.next_bytes = kern_block_bytes(f, ng);
-            k->gemm_u8(out, ld, &w->tile, f, ng, &w->act, kb, 0, j->n, add);
-            if (rest) k->gemm_u8(rest, KERN_ROWS, &w->tile, f, ng, &w->act, kb, j->n, j->n, at > 0);
+            w->tile.next_bytes = n > STREAM_MAX ? kern_block_bytes(f, ng) : 0;
+            k->gemm_u8(out, ld, &w->tile, f, ng, &w->act, (int)(at / KERN_K), from, n, add);
         }
         p += kern_block_bytes(f, ng);
         add = true;
     }
 }
 
-static void add_rest(const struct job *j, float *out, size_t ld, const float *rest /* [n][32] */,
-                     int width)
-{
-    for (int t = 0; t < j->n; t++) j->nn->k->add(out + (size_t)t * ld, rest + t * KERN_ROWS, width);
-}
-
-static void panel(struct job *j, struct nn__worker *w, const struct nn_mm *mm, int64_t p)
+/* Outputs first .. first + n - 1 of panel p: the product, or what the remainders add to it. */
+static void panel(struct job *j, struct nn__worker *w, const struct nn_mm *mm, int64_t p, int first,
+                  int n, bool rest)
 {
     const struct nn_mat *m = mm->w;
+    const struct nn_mm more = {.out = mm->out, .w = m, .add = true};
     const uint8_t *data = m->data + (size_t)p * kern_panel_bytes(m->fmt, m->k);
     int64_t row = p * KERN_ROWS;
     int width = m->rows - row < KERN_ROWS ? (int)(m->rows - row) : KERN_ROWS;
-    bool fine = j->act_rows > j->n;
     bool own = width < KERN_ROWS; /* computed beside the output, then copied */
-    float *out = own ? w->out : mm->out + row;
-    float *rest = fine ? w->out + (own ? j->n * KERN_ROWS : 0) : NULL;
+    float *to = mm->out + (size_t)first * (size_t)m->rows + row, *out = own ? w->out : to;
     size_t ld = own ? KERN_ROWS : (size_t)m->rows;
-    bool add = start_rows(j, mm, out, ld, row, width);
-    panel_tiles(j, w, mm, data, out, ld, add, rest);
-    if (fine) add_rest(j, out, ld, rest, width);
-    for (int t = 0; own && t < j->n; t++)
-        memcpy(mm->out + (size_t)t * (size_t)m->rows + row, out + (size_t)t * ld,
-               (size_t)width * sizeof *out);
+    bool add = start_rows(rest ? &more : mm, out, ld, row, width, first, n);
+    panel_tiles(j, w, mm, data, out, ld, rest ? j->n + first : first, n, add);
+    for (int t = 0; own && t < n; t++)
+        memcpy(to + (size_t)t * (size_t)m->rows, out + (size_t)t * ld, (size_t)width * sizeof *out);
 }
 
 /* Where the rounded rows stand. */
@@ -116,12 +124,23 @@ static void bind_rows(struct job *j, struct nn__worker *w, void *mem)
     if (j->way == IN_INT16) {
         kern_act16_bind(&w->act16, mem, j->n, j->k);
     } else {
-        kern_act_bind(&w->act, mem, j->act_rows, j->k);
+        kern_act_bind(&w->act, mem, j->rest ? 2 * j->n : j->n, j->k);
         w->act.halved = j->halved;
     }
 }
 
-/* Row t and, for a fine product, what rounding it leaves. */
+static bool has_outlier(const float *x, int n)
+{
+    float most = 0, sum = 0;
+    for (int i = 0; i < n; i++) {
+        float v = x[i] * x[i];
+        sum += v;
+        if (v > most) most = v;
+    }
+    return most * (float)n > OUTLIER * OUTLIER * sum;
+}
+
+/* Row t and its remainder. */
 static void round_row(struct job *j, struct nn__worker *w, int t)
 {
     const float *x = j->x + (size_t)t * (size_t)j->k;
@@ -130,15 +149,51 @@ static void round_row(struct job *j, struct nn__worker *w, int t)
         return;
     }
     j->nn->k->act(&w->act, t, x, j->k);
-    if (j->act_rows == j->n) return;
+    if (!j->rest) return;
     for (int64_t at = 0; at < j->k; at += KERN_GROUP) {
         size_t row = (size_t)(at / KERN_K * w->act.m + t), c = (size_t)(at % KERN_K);
         float scale = w->act.scale[row * KERN_GROUPS + c / KERN_GROUP];
         const int8_t *q = w->act.q + row * KERN_K + c;
         int n = j->k - at < KERN_GROUP ? (int)(j->k - at) : KERN_GROUP;
-        for (int i = 0; i < n; i++) w->rest[at + i] = x[at + i] - (float)q[i] * scale;
+        bool wanted = j->rest == REST_TOP || has_outlier(x + at, n);
+        for (int i = 0; i < n; i++) w->rest[at + i] = wanted ? x[at + i] - (float)q[i] * scale : 0;
     }
     j->nn->k->act(&w->act, j->n + t, w->rest, j->k);
+}
+
+/* Largest of the outputs of a panel. */
+static float panel_max(const float *y, int width)
+{
+    float most[8], all = y[0];
+    if (width == KERN_ROWS) {
+        memcpy(most, y, sizeof most);
+        for (int r = 8; r < KERN_ROWS; r += 8)
+            for (int i = 0; i < 8; i++) most[i] = most[i] > y[r + i] ? most[i] : y[r + i];
+        y = most;
+        width = 8;
+    }
+    for (int r = 0; r < width; r++) all = all > y[r] ? all : y[r];
+    return all;
+}
+
+/* Adds their remainders to the panels of row t that have the largest outputs. */
+static void refine_row(struct job *j, struct nn__worker *w, int t)
+{
+    const struct nn_mm *mm = j->mm;
+    const float *y = mm->out + (size_t)t * (size_t)mm->w->rows;
+    float most[TOP_PANELS];
+    int64_t which[TOP_PANELS];
+    int n = 0;
+    for (int64_t p = 0; p < j->panels; p++) {
+        int64_t left = mm->w->rows - p * KERN_ROWS;
+        float v = panel_max(y + p * KERN_ROWS, left < KERN_ROWS ? (int)left : KERN_ROWS);
+        if (n == TOP_PANELS && !(v > most[n - 1])) continue;
+        int i = n < TOP_PANELS ? n++ : n - 1;
+        for (; i > 0 && v > most[i - 1]; i--) most[i] = most[i - 1], which[i] = which[i - 1];
+        most[i] = v;
+        which[i] = p;
+    }
+    for (int i = 0; i < n; i++) panel(j, w, mm, which[i], t, 1, true);
 }
 
 static void work(void *arg, int worker)
@@ -160,8 +215,13 @@ static void work(void *arg, int worker)
             const struct nn_mm *mm = j->mm;
             int64_t p = at, n;
             while (p >= (n = (mm->w->rows + KERN_ROWS - 1) / KERN_ROWS)) p -= n, mm++;
-            panel(j, w, mm, p);
+            panel(j, w, mm, p, 0, j->n, false);
+            if (j->rest == REST_OUTLIERS) panel(j, w, mm, p, 0, j->n, true);
         }
+    if (j->rest != REST_TOP) return;
+    if (j->nn->threads > 1) pool_barrier(j->nn->pool);
+    while ((t = atomic_fetch_add_explicit(&j->refined, 1, memory_order_relaxed)) < j->n)
+        refine_row(j, w, (int)t);
 }
 
 static void start(struct job *j)
@@ -186,11 +246,12 @@ void nn_matmul(struct nn *nn, const struct nn_mm *mm, int n_mm, const float *x, 
 {
     for (int i = 0, some = 1; i < n_mm; i += some, some = 1) {
         while (i + some < n_mm && way_of(nn, mm[i + some].w) == way_of(nn, mm[i].w)) some++;
-        start(&(struct job){.nn = nn, .mm = mm + i, .n_mm = some, .x = x, .n = n, .act_rows = n});
+        start(&(struct job){.nn = nn, .mm = mm + i, .n_mm = some, .x = x, .n = n});
     }
 }
 
-void nn_matmul_fine(struct nn *nn, const struct nn_mm *mm, const float *x, int n)
+/* In parts whose rows and remainders fit what was reserved. */
+static void with_rest(struct nn *nn, const struct nn_mm *mm, const float *x, int n, enum rest rest)
 {
     if (way_of(nn, mm->w) != IN_INT8) {
         nn_matmul(nn, mm, 1, x, n);
@@ -205,6 +266,16 @@ void nn_matmul_fine(struct nn *nn, const struct nn_mm *mm, const float *x, int n
                             .n_mm = 1,
                             .x = x + (size_t)t * (size_t)mm->w->k,
                             .n = part,
-                            .act_rows = 2 * part});
+                            .rest = rest});
     }
+}
+
+void nn_matmul_outliers(struct nn *nn, const struct nn_mm *mm, const float *x, int n)
+{
+    with_rest(nn, mm, x, n, REST_OUTLIERS);
+}
+
+void nn_matmul_top(struct nn *nn, const struct nn_mm *mm, const float *x, int n)
+{
+    with_rest(nn, mm, x, n, REST_TOP);
 }

@@ -47,7 +47,7 @@ void nn_close(struct nn *nn)
 
 int nn_reserve(struct nn *nn, int rows, int64_t k, struct err *e)
 {
-    if (rows < 2) rows = 2; /* a fine product has two of each */
+    if (rows < 2) rows = 2; /* one and its remainder */
     size_t own = (size_t)rows * KERN_ROWS + (size_t)k;
     free(nn->act);
     free(nn->outs);

@@ -59,8 +59,11 @@ struct nn_mm {
 /* All n_mm products share x. */
 void nn_matmul(struct nn *nn, const struct nn_mm *mm, int n_mm, const float *x, int n);
 
-/* One product, with activations as good as 15 bits. In one piece where nn_reserve knew of 2n rows. */
-void nn_matmul_fine(struct nn *nn, const struct nn_mm *mm, const float *x, int n);
+/* One product, with activations as good as 15 bits where int8 loses most: in groups of 32 columns with
+ * an outlier; for the largest outputs of a row (and their neighbours), which decide what is sampled. In
+ * one piece where nn_reserve knew of 2n rows. */
+void nn_matmul_outliers(struct nn *nn, const struct nn_mm *mm, const float *x, int n);
+void nn_matmul_top(struct nn *nn, const struct nn_mm *mm, const float *x, int n);
 
 /* out and x may be the same; w [d] may be NULL. */
 void nn_rms_norm(struct nn *nn, float *out, const float *x, const float *w, int n, int d,

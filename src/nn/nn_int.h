@@ -16,8 +16,8 @@ struct nn__worker {
     float o[KERN_ATTN_ROWS * KERN_D_MAX], o2[KERN_ATTN_ROWS * KERN_D_MAX];
     struct kern_act act; /* of the product at hand: everybody's, or its own of few rows */
     struct kern_act16 act16;
-    uint8_t *own_act; /* [NN__OWN_ROWS], fine ones */
-    float *out;       /* [rows][32], for the last panel and fine products */
+    uint8_t *own_act; /* [NN__OWN_ROWS] and their remainders */
+    float *out;       /* [rows][32], for the last panel */
     float *rest;      /* [k] what rounding a row left */
 };
 

@@ -45,25 +45,34 @@ static uint8_t *rows_q8(float *w, int rows, int k)
     return q;
 }
 
-static void product(int threads, bool exact, int rows, int k, int n, bool with_bias, bool add,
-                    bool fine)
+/* What the product spends remainders on. OUTLIERS: a column of x is far larger than the others. */
+enum special { PLAIN, EXACT, OUTLIERS, TOP };
+
+static void product(int threads, enum special special, int rows, int k, int n, bool with_bias,
+                    bool add)
 {
-    struct nn *nn = open_nn(threads, exact);
+    struct nn *nn = open_nn(threads, special == EXACT);
     float *w = random_floats((size_t)(rows * k)), *x = random_floats((size_t)(n * k));
     float *bias = random_floats((size_t)rows), *y = random_floats((size_t)(n * rows));
     float *before = malloc((size_t)(n * rows) * 4);
+    int wild = special == OUTLIERS ? (int)rng_below(&rng, (uint64_t)k) : -1;
     uint8_t *q = rows_q8(w, rows, k);
     struct nn_mat m;
     memcpy(before, y, (size_t)(n * rows) * 4);
+    for (int t = 0; wild >= 0 && t < n; t++) x[t * k + wild] = t % 2 ? 100 : -100;
     assert_true(nn_mat_shape(&m, QUANT_Q8_0, rows, k));
     m.data = aligned_alloc(64, nn_mat_bytes(&m));
     nn_mat_pack(nn, &m, q);
     struct nn_mm mm = {y, &m, with_bias ? bias : NULL, add};
-    if (fine)
-        nn_matmul_fine(nn, &mm, x, n);
+    if (special == OUTLIERS)
+        nn_matmul_outliers(nn, &mm, x, n);
+    else if (special == TOP)
+        nn_matmul_top(nn, &mm, x, n);
     else
         nn_matmul(nn, &mm, 1, x, n);
-    for (int t = 0; t < n; t++)
+    for (int t = 0; t < n; t++) {
+        double most = -INFINITY, most_size = 0;
+        int top = 0;
         for (int r = 0; r < rows; r++) {
             double want =
                 (with_bias ? (double)bias[r] : 0) + (add ? (double)before[t * rows + r] : 0);
@@ -71,11 +80,14 @@ static void product(int threads, bool exact, int rows, int k, int n, bool with_b
             for (int i = 0; i < k; i++) {
                 double v = (double)w[r * k + i] * (double)x[t * k + i];
                 want += v;
-                size += fabs(v);
+                size += fabs(v) * (i == wild ? 1e-3 : 1);
             }
-            double bound = (exact ? 1e-6 : fine ? 5e-5 : 0.01) * size;
+            double bound = (special == EXACT ? 1e-6 : 0.01) * size;
             assert_true(fabs(want - (double)y[t * rows + r]) < bound);
+            if (want > most) most = want, most_size = size, top = r;
         }
+        if (special == TOP) assert_true(fabs(most - (double)y[t * rows + top]) < 5e-5 * most_size);
+    }
     free(w), free(x), free(bias), free(y), free(before), free(q), free(m.data);
     nn_close(nn);
 }
@@ -84,10 +96,11 @@ static void products(void **state)
 {
     (void)state;
     for (int threads = 1; threads <= 4; threads++)
-        for (int i = 0; i < 60; i++) {
-            int rows = 1 + (int)rng_below(&rng, 100), k = 32 * (1 + (int)rng_below(&rng, 20));
-            product(threads, i % 3 == 0, rows, k, 1 + (int)rng_below(&rng, 20), i & 1, i & 2,
-                    i & 4);
+        for (int i = 0; i < 80; i++) {
+            int k = 32 * (1 + (int)rng_below(&rng, 20));
+            enum special special = (enum special)(i % 4);
+            int rows = 1 + (int)rng_below(&rng, special == TOP ? 900 : 100);
+            product(threads, special, rows, k, 1 + (int)rng_below(&rng, 20), i & 4, i & 8);
         }
 }
 

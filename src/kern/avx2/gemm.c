@@ -39,6 +39,7 @@ struct job {
     const int8_t *q; /* [tokens][256], when split [tokens][2][256] */
     const struct side *side;
     int groups;
+    uint32_t some; /* groups in which a token is not all zeros */
     bool mins;
 };
 
@@ -101,10 +102,13 @@ ALWAYS void tokens(const int T, const int quads, const enum how how, const struc
 {
     const int R = (how == SPLIT ? 2 * T : T) <= 2 ? 4 : 2;
     for (int c = 0; c < KERN_ROWS / 8; c += R) {
-        if (j->mins)
-            for (int g = 0; g < j->groups; g++) group(T, R, quads, how, true, j, g, c);
-        else
-            for (int g = 0; g < j->groups; g++) group(T, R, quads, how, false, j, g, c);
+        for (int g = 0; g < j->groups; g++) {
+            if (!(j->some >> g & 1)) continue;
+            if (j->mins)
+                group(T, R, quads, how, true, j, g, c);
+            else
+                group(T, R, quads, how, false, j, g, c);
+        }
     }
 }
 
@@ -204,13 +208,14 @@ static void gemm_u8(float *out, size_t ld, const struct kern_tile *t, const stru
         size_t row = (size_t)kb * (size_t)a->m + (size_t)(t0 + i);
         const int8_t *q = a->q + row * KERN_K;
         struct job j = {
-            out, ld, t, how == SPLIT ? halves[0] : q, side, ng * KERN_GROUP / f->group, f->mins};
+            out, ld, t, how == SPLIT ? halves[0] : q, side, ng * KERN_GROUP / f->group, 0, f->mins};
         step = n - i < most ? n - i : most;
         for (int s = 0; s < step; s++, row++) {
             if (!add) memset(out + (size_t)s * ld, 0, KERN_ROWS * sizeof *out);
             if (how == SPLIT) split_row(halves[2 * s], q + s * KERN_K);
             if (how == CENTRED) fill_centre(side[s].centre, q + s * KERN_K, centre, f->group);
             fill_side(&side[s], f, bias, a->scale + row * KERN_GROUPS, a->sum + row * 16);
+            for (int g = 0; g < j.groups; g++) j.some |= (uint32_t)(side[s].scale[g] != 0) << g;
         }
         if (how == SPLIT)
             some_tokens(8, SPLIT, &j, step);

@@ -30,7 +30,8 @@ struct job {
     const float *total;     /* [tokens][8 per] */
     const char *next;       /* to be fetched, next_bytes beside each group */
     size_t next_bytes;
-    int ng; /* groups of 32 */
+    int ng;        /* groups of 32 */
+    __mmask8 some; /* those in which a token is not all zeros */
     bool mins, add;
     __m512i table;
 };
@@ -92,7 +93,7 @@ ALWAYS void tokens(const int T, const struct kind k, const struct job *j)
     for (int g = 0; g < j->ng; g++) {
         const char *next = j->next + (size_t)g * j->next_bytes;
         for (size_t at = 0; at < j->next_bytes; at += 64) _mm_prefetch(next + at, _MM_HINT_T1);
-        group(T, k, j, g, acc);
+        if (j->some >> g & 1) group(T, k, j, g, acc);
     }
     if (k.halved)
         UNROLL for (int t = 0; t < T; t++) UNROLL for (int h = 0; h < 2; h++) acc[t][h] =
@@ -173,6 +174,13 @@ ALWAYS void fill_total(struct side *s, const float *scale, const int32_t *sum, i
     }
 }
 
+ALWAYS __mmask8 some_groups(const float *scale, int n)
+{
+    __m256 any = _mm256_loadu_ps(scale);
+    for (int t = 1; t < n; t++) any = _mm256_or_ps(any, _mm256_loadu_ps(scale + t * KERN_GROUPS));
+    return _mm256_cmp_ps_mask(any, _mm256_setzero_ps(), _CMP_NEQ_UQ);
+}
+
 static void gemm_u8(float *out, size_t ld, const struct kern_tile *t, const struct kern_fmt *f,
                     int ng, const struct kern_act *a, int kb, int t0, int n, bool add)
 {
@@ -192,6 +200,7 @@ static void gemm_u8(float *out, size_t ld, const struct kern_tile *t, const stru
         j.out = out + (size_t)i * ld;
         j.q = a->q + row * KERN_K;
         j.scale = a->scale + row * KERN_GROUPS;
+        j.some = some_groups(j.scale, step);
         j.halves = a->halves + row * KERN_GROUPS;
         j.whole = a->whole + row;
         j.total = a->total + row * KERN_GROUPS;
