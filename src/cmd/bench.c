@@ -80,7 +80,8 @@ static int feed(struct bench *b, int users, int n, int step, struct err *e)
         for (int i = 0; i < users; i++) {
             /* Each user's tokens are others: a rotation of the same list. */
             const int32_t *ids = b->ids + (done + 17 * i) % (n - step + 1);
-            s[i] = (struct engine_slice){b->seqs[i], ids, step, ENGINE_LOGITS_LAST, NULL};
+            s[i] = (struct engine_slice){
+                .seq = b->seqs[i], .tokens = ids, .n = step, .want = ENGINE_LOGITS_LAST};
         }
         rc = engine_step(b->en, s, users, e);
     }
@@ -93,7 +94,8 @@ static int measure(struct bench *b, const struct test *t, double *seconds, struc
     int rc = 0, opened = 0;
     for (; opened < t->users; opened++) b->seqs[opened] = engine_seq_open(b->en);
     for (int i = 0; i < t->users && t->depth && !rc; i++) {
-        struct engine_slice s = {b->seqs[i], b->ids, t->depth, ENGINE_LOGITS_NONE, NULL};
+        struct engine_slice s = {
+            .seq = b->seqs[i], .tokens = b->ids, .n = t->depth, .want = ENGINE_LOGITS_NONE};
         rc = engine_step(b->en, &s, 1, e);
     }
     for (int64_t r = -1; r < b->repeats && !rc; r++) { /* one to warm up */

@@ -94,7 +94,9 @@ static int open_kv(struct engine *en, const struct engine_opts *o, struct err *e
                           .heads = en->info.kv_heads,
                           .d_head = en->info.d_head,
                           .f32 = o->exact};
-    return kv_init(&en->kv, &shape, en->max_seqs, en->ctx, (int)tokens, e);
+    if (o->pages < 0 || o->pages > INT32_MAX / 4)
+        return err_set(e, ERR_LIMIT, "%d pages of KV cache", o->pages);
+    return kv_init(&en->kv, &shape, en->max_seqs, en->ctx, (int)tokens, o->pages, e);
 }
 
 int engine_open(struct engine **out, const char *path, const struct engine_opts *o, struct err *e)
@@ -162,6 +164,8 @@ void engine_info(const struct engine *en, struct engine_info *info)
                                  .n_params = m->params,
                                  .weight_bytes = m->weight_bytes,
                                  .kv_bytes = en->kv.bytes,
+                                 .page_bytes =
+                                     nn_kv_page_bytes(&en->kv.store) * (size_t)en->kv.store.layers,
                                  .step_bytes = m->scratch_bytes + en->out_floats * sizeof *en->out,
                                  .macs_per_token = m->macs_per_token,
                                  .macs_head = m->macs_head,
@@ -210,6 +214,12 @@ int engine_room(const struct engine *en)
     return en->kv.n_free * KERN_PAGE;
 }
 
+/* Tokens before the slice's own. */
+static int begin_of(const struct engine *en, const struct engine_slice *s)
+{
+    return s->pages ? s->pos : en->kv.seqs[s->seq].len;
+}
+
 static bool wants_all(const struct engine_slice *s)
 {
     return s->want == ENGINE_LOGITS_ALL || s->want == ENGINE_HIDDEN_ALL;
@@ -251,19 +261,19 @@ static int check(const struct engine *en, const struct engine_slice *slices, int
                        en->max_seqs);
     for (int i = 0; i < n_slices; i++) {
         const struct engine_slice *s = &slices[i];
-        const struct kv_seq *q = &en->kv.seqs[s->seq];
-        if (s->n < 1 || s->n > en->ctx - q->len)
+        int begin = begin_of(en, s);
+        if (s->n < 1 || s->n > en->ctx - begin)
             return err_set(e, ERR_LIMIT, "%d tokens after %d do not fit a context of %d", s->n,
-                           q->len, en->ctx);
-        if (en->info.encoder && q->len)
+                           begin, en->ctx);
+        if (en->info.encoder && begin)
             return err_set(e, ERR_LIMIT,
                            "an encoder reads a text at once; sequence %d holds %d tokens", s->seq,
-                           q->len);
+                           begin);
         for (int t = 0; t < s->n; t++)
             if (s->tokens[t] < 0 || s->tokens[t] >= en->info.vocab)
                 return err_set(e, ERR_FORMAT, "token %d is outside the vocabulary of %d",
                                s->tokens[t], en->info.vocab);
-        pages += kv_pages_of(q->len + s->n) - q->n_pages;
+        if (!s->pages) pages += kv_pages_of(begin + s->n) - en->kv.seqs[s->seq].n_pages;
         *rows += wants_all(s) ? s->n : s->want != ENGINE_LOGITS_NONE;
     }
     if (pages > en->kv.n_free)
@@ -294,7 +304,7 @@ static void begin_pass(const struct engine *en, struct llm_step *pass, float *ou
 static void add_rows(struct engine *en, struct llm_step *pass, struct engine_slice *s, int start,
                      int first, int n)
 {
-    struct kv_seq *q = &en->kv.seqs[s->seq];
+    const int32_t *pages = s->pages ? s->pages : en->kv.seqs[s->seq].pages;
     for (int t = 0; t < n; t++) {
         en->tokens[pass->n + t] = s->tokens[first + t];
         en->pos[pass->n + t] = start + first + t;
@@ -304,7 +314,7 @@ static void add_rows(struct engine *en, struct llm_step *pass, struct engine_sli
             en->out_rows[pass->n_out++] = pass->n + t;
         }
     }
-    en->spans[pass->n_spans++] = (struct nn_span){q->pages, start + first, pass->n, n};
+    en->spans[pass->n_spans++] = (struct nn_span){pages, start + first, pass->n, n};
     pass->n += n;
 }
 
@@ -325,8 +335,8 @@ int engine_step(struct engine *en, struct engine_slice *slices, int n_slices, st
     begin_pass(en, &pass, en->out, hidden);
     for (int i = 0; i < n_slices; i++) {
         struct engine_slice *s = &slices[i];
-        int start = en->kv.seqs[s->seq].len;
-        kv_grow(&en->kv, s->seq, start + s->n);
+        int start = begin_of(en, s);
+        if (!s->pages) kv_grow(&en->kv, s->seq, start + s->n);
         s->logits = NULL;
         if (en->info.encoder && s->n > en->chunk - pass.n) run_pass(en, &pass);
         for (int done = 0, n; done < s->n; done += n) {

@@ -26,9 +26,10 @@ enum engine_stage { ENGINE_LOAD, ENGINE_PREFILL };
 struct engine_opts {
     int threads; /* 0: the cores in the affinity mask and the cgroup's share */
     int ctx; /* tokens a sequence may hold; 0: 8192, or less where the model was trained on less */
-    int max_seqs;      /* 0: 1 */
-    int kv_tokens;     /* tokens of KV cache for all sequences together; 0: ctx * max_seqs */
-    int chunk;         /* most tokens of one forward pass; longer slices are cut; 0: 512 */
+    int max_seqs;  /* 0: 1 */
+    int kv_tokens; /* tokens of KV cache for all sequences together; 0: ctx * max_seqs */
+    int pages;     /* beside those, pages of KERN_PAGE tokens that the caller hands out itself */
+    int chunk;     /* most tokens of one forward pass; longer slices are cut; 0: 512 */
     const char *packs; /* folder that keeps packed weights between runs, or NULL */
     const char *cpu;   /* "ref", "avx2", "avx512"; NULL: the best this machine has */
     bool embed; /* no LM head is loaded: hidden rows only; demanded by models that have none */
@@ -50,6 +51,7 @@ struct engine_info {
     int64_t n_params;
     size_t weight_bytes;    /* as packed in memory */
     size_t kv_bytes;        /* of the whole cache */
+    size_t page_bytes;      /* of one page, all layers */
     size_t step_bytes;      /* scratch of a step */
     int64_t macs_per_token; /* multiply-accumulates with the weights of the layers */
     int64_t macs_head;      /* and of the LM head, for rows whose logits are wanted */
@@ -81,13 +83,17 @@ struct engine_slice {
     int seq;
     const int32_t *tokens; /* appended to the sequence */
     int n;
+    /* Instead of seq: pages of the caller's own that hold the tokens before pos and have room for
+     * these; ids from 0 on. Whose tokens a page holds is the caller's to know. */
+    const int32_t *pages;
+    int pos;
     enum engine_want want;
     /* Out: the rows wanted, [1 or n][engine_vocab] or, hidden ones, [1 or n][d_model]; float32, the
      * engine's, until the next step. NULL if none wanted. */
     const float *logits;
 };
-/* Computes all slices in one step (cut into passes of at most `chunk` tokens together). No two
- * slices name the same sequence. ERR_LIMIT when a sequence would outgrow ctx or the pages run out,
+/* Computes all slices in one step (cut into passes of at most `chunk` tokens together), up to max_seqs.
+ * No two slices name the same sequence, or write to the same page. ERR_LIMIT when a sequence would outgrow ctx or the pages run out,
  * nothing changed. ENGINE_LOGITS_ALL and ENGINE_HIDDEN_ALL only for n <= chunk; logits and hidden
  * rows never in one step. An encoder takes empty sequences only. */
 ERR_DOOR int engine_step(struct engine *en, struct engine_slice *slices, int n_slices,

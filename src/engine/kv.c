@@ -10,13 +10,13 @@ int kv_pages_of(int tokens)
     return (tokens + KERN_PAGE - 1) / KERN_PAGE;
 }
 
-int kv_init(struct kv *kv, const struct nn_kv *shape, int n_seqs, int ctx, int tokens,
+int kv_init(struct kv *kv, const struct nn_kv *shape, int n_seqs, int ctx, int tokens, int others,
             struct err *e)
 {
     *kv = (struct kv){.store = *shape, .n_seqs = n_seqs, .pages_max = kv_pages_of(ctx)};
     int pages = kv_pages_of(tokens) + n_seqs; /* a page each that is not full */
-    kv->store.pages = pages;
-    kv->bytes = nn_kv_page_bytes(&kv->store) * (size_t)pages * (size_t)shape->layers;
+    kv->store.pages = pages + others;
+    kv->bytes = nn_kv_page_bytes(&kv->store) * (size_t)kv->store.pages * (size_t)shape->layers;
     kv->seqs = calloc((size_t)n_seqs, sizeof *kv->seqs);
     kv->free_pages = malloc((size_t)pages * sizeof *kv->free_pages);
     void *data = mmap(NULL, kv->bytes, PROT_READ | PROT_WRITE,
@@ -32,7 +32,7 @@ int kv_init(struct kv *kv, const struct nn_kv *shape, int n_seqs, int ctx, int t
         kv_free(kv);
         return err_nomem(e, kv->bytes, "the KV cache");
     }
-    for (int i = 0; i < pages; i++) kv->free_pages[i] = pages - 1 - i;
+    for (int i = 0; i < pages; i++) kv->free_pages[i] = others + pages - 1 - i;
     kv->n_free = pages;
     return 0;
 }

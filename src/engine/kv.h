@@ -2,7 +2,7 @@
  *
  *     kv_init(&kv, ...); kv_grow(&kv, seq, tokens); kv_shrink(...); kv_free(&kv);
  *
- * Invariant: free + held = all pages. The engine's thread only.
+ * Invariant: free + held = own pages. The engine's thread only.
  */
 #ifndef KV_H
 #define KV_H
@@ -27,9 +27,10 @@ struct kv {
     size_t bytes;
 };
 
-/* shape: layers, heads, d_head, f32; its data and pages are set here. */
+/* shape: layers, heads, d_head, f32; its data and pages are set here. others: pages before those of the
+ * sequences, which are never handed out here. */
 ERR_DOOR int kv_init(struct kv *kv, const struct nn_kv *shape, int n_seqs, int ctx, int tokens,
-                     struct err *e);
+                     int others, struct err *e);
 void kv_free(struct kv *kv);
 int kv_pages_of(int tokens);
 /* Pages for `tokens` tokens in all; the caller has checked that enough are free. */

@@ -72,7 +72,8 @@ static void feed(struct engine *en, int seq, const int32_t *tokens, int from, in
     struct err e;
     for (int n = step ? step : 1; from < to; from += n, n += step ? 0 : 1) {
         if (n > to - from) n = to - from;
-        struct engine_slice s = {seq, tokens + from, n, ENGINE_LOGITS_ALL, NULL};
+        struct engine_slice s = {
+            .seq = seq, .tokens = tokens + from, .n = n, .want = ENGINE_LOGITS_ALL};
         golden_must(engine_step(en, &s, 1, &e), &e);
         memcpy(out + (size_t)from * (size_t)vocab, s.logits,
                (size_t)n * (size_t)vocab * sizeof *out);
@@ -95,7 +96,8 @@ static void feed_two(struct engine *en, const struct golden *g, float *out, floa
             if (!want) continue;
             const int32_t *tokens = (i ? g->other : g->tokens) + done[i];
             who[n] = i;
-            s[n++] = (struct engine_slice){seq[i], tokens, want, ENGINE_LOGITS_ALL, NULL};
+            s[n++] = (struct engine_slice){
+                .seq = seq[i], .tokens = tokens, .n = want, .want = ENGINE_LOGITS_ALL};
         }
         golden_must(engine_step(en, s, n, &e), &e);
         for (int i = 0; i < n; i++) {
@@ -166,7 +168,8 @@ static void cut_passes(const char *path, struct engine_opts o, const struct gold
     struct err e;
     o.chunk = SMALL_CHUNK;
     golden_must(engine_open(&en, path, &o, &e), &e);
-    struct engine_slice s = {engine_seq_open(en), g->tokens, g->n, ENGINE_LOGITS_LAST, NULL};
+    struct engine_slice s = {
+        .seq = engine_seq_open(en), .tokens = g->tokens, .n = g->n, .want = ENGINE_LOGITS_LAST};
     golden_must(engine_step(en, &s, 1, &e), &e);
     double d = divergence(all + (size_t)(g->n - 1) * (size_t)g->vocab, s.logits, g->vocab);
     same("passes of 8", d);

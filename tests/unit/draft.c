@@ -36,7 +36,8 @@ static void guesses_are_the_likeliest_tokens(void **state)
     assert_true(draft_feed(&d, ids, 8, &id, &lead));
     assert_int_equal(draft_len(&d), 8);
 
-    struct engine_slice s = {engine_seq_open(small), ids, 8, ENGINE_LOGITS_LAST, NULL};
+    struct engine_slice s = {
+        .seq = engine_seq_open(small), .tokens = ids, .n = 8, .want = ENGINE_LOGITS_LAST};
     assert_int_equal(engine_step(small, &s, 1, &e), 0);
     float next = -1e30f;
     for (int i = 0; i < engine_vocab(small); i++) {

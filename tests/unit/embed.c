@@ -56,7 +56,7 @@ static void pooling_of_a_decoder(void **state)
         int d = width(en), seq = engine_seq_open(en);
         float out[D_MAX];
         struct err e;
-        struct engine_slice s = {seq, ids, TOKENS, ENGINE_HIDDEN_ALL, NULL};
+        struct engine_slice s = {.seq = seq, .tokens = ids, .n = TOKENS, .want = ENGINE_HIDDEN_ALL};
         assert_int_equal(engine_step(en, &s, 1, &e), 0);
         for (int pooling = EMBED_AUTO; pooling <= EMBED_LAST; pooling++) {
             embed(embedder, TOKENS, (enum embed_pooling)pooling, false, out);
@@ -181,7 +181,7 @@ static void what_an_encoder_cannot_do(void **state)
     assert_null(en);
     en = open_engine(ENCODER, (struct engine_opts){.embed = true, .max_seqs = 2});
     int seq = engine_seq_open(en);
-    struct engine_slice s = {seq, ids, 4, ENGINE_LOGITS_LAST, NULL};
+    struct engine_slice s = {.seq = seq, .tokens = ids, .n = 4, .want = ENGINE_LOGITS_LAST};
     assert_int_equal(engine_step(en, &s, 1, &e), ERR_UNSUPPORTED);
     assert_non_null(strstr(e.msg, "no LM head"));
     s.want = ENGINE_HIDDEN_LAST;
@@ -194,8 +194,9 @@ static void what_an_encoder_cannot_do(void **state)
 static void logits_and_hidden_rows_apart(void **state)
 {
     struct engine *en = open_engine(DECODER, (struct engine_opts){.max_seqs = 2});
-    struct engine_slice s[2] = {{engine_seq_open(en), ids, 4, ENGINE_LOGITS_LAST, NULL},
-                                {engine_seq_open(en), ids, 4, ENGINE_HIDDEN_LAST, NULL}};
+    struct engine_slice s[2] = {
+        {.seq = engine_seq_open(en), .tokens = ids, .n = 4, .want = ENGINE_LOGITS_LAST},
+        {.seq = engine_seq_open(en), .tokens = ids, .n = 4, .want = ENGINE_HIDDEN_LAST}};
     struct err e;
     (void)state;
     assert_int_equal(engine_step(en, s, 2, &e), ERR_USAGE);

@@ -31,7 +31,7 @@ static const int32_t ids[64] = {5, 9, 1, 7, 3, 8, 2, 6};
 
 static int step(struct engine *en, int seq, int n, enum engine_want want, struct err *e)
 {
-    struct engine_slice s = {seq, ids, n, want, NULL};
+    struct engine_slice s = {.seq = seq, .tokens = ids, .n = n, .want = want};
     return engine_step(en, &s, 1, e);
 }
 
@@ -49,7 +49,7 @@ static void refused_steps_change_nothing(void **state)
     assert_non_null(strstr(e.msg, "context of 64"));
     assert_int_equal(step(en, a, 0, ENGINE_LOGITS_LAST, &e), ERR_LIMIT);
     assert_int_equal(step(en, b, 64, ENGINE_LOGITS_LAST, &e), 0);
-    struct engine_slice s = {a, bad, 2, ENGINE_LOGITS_LAST, NULL};
+    struct engine_slice s = {.seq = a, .tokens = bad, .n = 2, .want = ENGINE_LOGITS_LAST};
     assert_int_equal(engine_step(en, &s, 1, &e), ERR_FORMAT);
     assert_non_null(strstr(e.msg, "vocabulary"));
     assert_int_equal(engine_seq_len(en, a), 40);
@@ -74,6 +74,39 @@ static void pages_run_out_and_come_back(void **state)
     engine_seq_close(en, seq[1]);
     assert_int_equal(engine_seq_open(en), seq[1]);
     assert_int_equal(engine_seq_len(en, seq[1]), 0);
+    engine_close(en);
+}
+
+/* Pages of the caller's own: two tasks share a page they do not write to, and each row is what it is in
+ * a sequence. */
+static void the_callers_own_pages(void **state)
+{
+    enum { SHARED = 32, ALL = 40 };
+    struct engine *en =
+        open_engine((struct engine_opts){.ctx = 64, .max_seqs = 2, .kv_tokens = 64, .pages = 3});
+    struct err e;
+    size_t bytes = (size_t)engine_vocab(en) * sizeof(float);
+    float *want = malloc(bytes);
+    const int32_t a[2] = {2, 0}, b[2] = {2, 1};
+    (void)state;
+    struct engine_slice s = {.seq = engine_seq_open(en), .tokens = ids, .n = ALL, .want = 1};
+    assert_int_equal(engine_step(en, &s, 1, &e), 0);
+    memcpy(want, s.logits, bytes);
+    s = (struct engine_slice){.tokens = ids, .n = SHARED, .pages = a};
+    assert_int_equal(engine_step(en, &s, 1, &e), 0);
+    struct engine_slice two[2] = {{.pages = a}, {.pages = b}};
+    for (int i = 0; i < 2; i++) {
+        two[i].tokens = ids + SHARED;
+        two[i].n = ALL - SHARED;
+        two[i].pos = SHARED;
+        two[i].want = ENGINE_LOGITS_LAST;
+    }
+    assert_int_equal(engine_step(en, two, 2, &e), 0);
+    assert_memory_equal(two[0].logits, want, bytes);
+    assert_memory_equal(two[1].logits, want, bytes);
+    two[0].pos = 64;
+    assert_int_equal(engine_step(en, two, 1, &e), ERR_LIMIT);
+    free(want);
     engine_close(en);
 }
 
@@ -124,8 +157,9 @@ static void a_step_allocates_nothing(void **state)
     oom_after(1);
     assert_int_equal(step(en, a, 20, ENGINE_LOGITS_LAST, &e), 0);
     for (int i = 0; i < 8; i++) {
-        struct engine_slice s[] = {{a, ids, 1, ENGINE_LOGITS_LAST, NULL},
-                                   {b, ids + i, 1 + i % 3, ENGINE_LOGITS_LAST, NULL}};
+        struct engine_slice s[] = {
+            {.seq = a, .tokens = ids, .n = 1, .want = ENGINE_LOGITS_LAST},
+            {.seq = b, .tokens = ids + i, .n = 1 + i % 3, .want = ENGINE_LOGITS_LAST}};
         assert_int_equal(engine_step(en, s, 2, &e), 0);
     }
     engine_seq_truncate(en, a, 3);
@@ -151,7 +185,7 @@ static bool packed_anew(const char *dir, float *logits)
     struct engine *en = open_engine((struct engine_opts){
         .ctx = 64, .packs = dir, .progress = note_progress, .progress_arg = logits});
     int seq = engine_seq_open(en);
-    struct engine_slice s = {seq, ids, 8, ENGINE_LOGITS_LAST, NULL};
+    struct engine_slice s = {.seq = seq, .tokens = ids, .n = 8, .want = ENGINE_LOGITS_LAST};
     assert_int_equal(engine_step(en, &s, 1, &e), 0);
     memcpy(logits, s.logits, (size_t)engine_vocab(en) * sizeof *logits);
     engine_close(en);
@@ -189,6 +223,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(refused_steps_change_nothing),
         cmocka_unit_test(pages_run_out_and_come_back),
+        cmocka_unit_test(the_callers_own_pages),
         cmocka_unit_test(options_out_of_range_are_refused),
         cmocka_unit_test(a_file_that_is_no_model_is_refused),
         cmocka_unit_test(a_step_allocates_nothing),

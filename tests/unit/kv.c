@@ -35,7 +35,7 @@ static void pages_are_conserved(void **state)
     struct nn_kv shape = {.layers = 2, .heads = 3, .d_head = 16};
     (void)state;
     rng_init(&rng, 7);
-    assert_int_equal(kv_init(&kv, &shape, SEQS, CTX, TOKENS, &e), 0);
+    assert_int_equal(kv_init(&kv, &shape, SEQS, CTX, TOKENS, 0, &e), 0);
     for (int i = 0; i < 20000; i++) {
         int s = (int)rng_below(&rng, SEQS), len = (int)rng_below(&rng, CTX + 1);
         if (len <= kv.seqs[s].len)
@@ -54,7 +54,7 @@ static void too_large_a_cache_is_refused(void **state)
     struct err e;
     struct nn_kv shape = {.layers = 1024, .heads = 1024, .d_head = 512, .f32 = true};
     (void)state;
-    assert_int_equal(kv_init(&kv, &shape, 1, 1 << 24, 1 << 24, &e), ERR_MEMORY);
+    assert_int_equal(kv_init(&kv, &shape, 1, 1 << 24, 1 << 24, 0, &e), ERR_MEMORY);
     assert_non_null(strstr(e.msg, "KV cache"));
 }
 

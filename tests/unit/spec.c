@@ -381,11 +381,12 @@ static void sampled_tokens_have_the_models_distribution(void **state)
     int seq = engine_seq_open(en), vocab = engine_vocab(en);
     for (int i = 0; i < 30; i++) prompt[i] = 60 + i % 3;
     for (int first = -1; first < K; first++) {
-        struct engine_slice s = {seq, prompt, 30, ENGINE_LOGITS_LAST, NULL};
+        struct engine_slice s = {.seq = seq, .tokens = prompt, .n = 30, .want = ENGINE_LOGITS_LAST};
         engine_seq_truncate(en, seq, 0);
         assert_int_equal(engine_step(en, &s, 1, &e), 0);
         if (first >= 0) {
-            s = (struct engine_slice){seq, &id[first], 1, ENGINE_LOGITS_LAST, NULL};
+            s = (struct engine_slice){
+                .seq = seq, .tokens = &id[first], .n = 1, .want = ENGINE_LOGITS_LAST};
             assert_int_equal(engine_step(en, &s, 1, &e), 0);
         }
         int32_t *top = first < 0 ? id : second[first];
