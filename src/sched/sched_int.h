@@ -1,0 +1,108 @@
+/* Shared by the files of sched/: what a scheduler is made of. */
+#ifndef SCHED_INT_H
+#define SCHED_INT_H
+
+#include "sched.h"
+
+enum { NONE = -1 };
+
+/* Free (refs 0, not in the tree), a job's own (refs 1, not in the tree), shared (in the tree, refs
+ * counts jobs) or cached (in the tree, refs 0). */
+struct sched__page {
+    uint64_t salt;
+    int32_t parent;       /* page of the tokens before, NONE at a root */
+    int32_t next;         /* in its bucket of the tree */
+    int32_t older, newer; /* among the cached */
+    int32_t refs, children;
+    bool in_tree; /* full and computed: never written again */
+};
+
+struct sched__tenant {
+    uint64_t id;
+    int64_t counter; /* virtual: tokens served, weighted */
+    int64_t ahead;   /* while a plan is made: what its jobs so far want */
+    int jobs, awake; /* awake: jobs that are not paused */
+    bool known;
+};
+
+struct sched__job {
+    struct sched_spec spec;
+    struct sched__tenant *tenant;
+    uint64_t arrival;
+    int64_t tag;     /* the tenant's counter when this job's turn will come */
+    int32_t *pages;  /* [pages_max] */
+    int n_pages;     /* 0: it waits */
+    int n, computed; /* tokens known; of them, those in pages. computed < n unless due */
+    int reached; /* the most that `computed` has been: what comes again is neither hit nor service */
+    int planned; /* rows in the step that is being computed */
+    int cached, preempted;
+    int next_free;
+    bool used, paused;
+    bool due; /* its last row was computed: sched_token is to come */
+};
+
+struct sched {
+    struct sched_limits limits;
+    int pages_max; /* of a job */
+
+    struct sched__page *pages;
+    int32_t *page_tokens; /* [pages][SCHED_PAGE], of those in the tree */
+    int32_t *free;        /* [n_free] */
+    int32_t *buckets;     /* [mask + 1], heads of chains */
+    uint32_t mask;
+    uint64_t keys[4 + SCHED_PAGE];
+    int32_t oldest, newest; /* cached page */
+    int n_free, n_cached;
+
+    struct sched__tenant *tenants;
+    int64_t floor; /* the least counter among tenants awake, or when the last one fell asleep */
+
+    struct sched__job *jobs;
+    int32_t *order; /* [n_jobs] by priority, then arrival */
+    int32_t *turn;  /* [n_jobs] in the order in which this plan serves them */
+    int n_jobs, n_running;
+    int last;                  /* turn[i] holds no pages for i > last */
+    int first_free, last_free; /* job ids: the one that was given back first is used first */
+    uint64_t arrivals;
+
+    int32_t *step; /* [n_step] jobs planned */
+    int n_step;    /* 0: no step is being computed */
+
+    int32_t *count; /* [pages] for sched_check */
+    int64_t prefix_queried, prefix_hit, preempted, evicted;
+};
+
+static inline int sched__pages_of(int tokens)
+{
+    return tokens / SCHED_PAGE + (tokens % SCHED_PAGE != 0);
+}
+
+/* pages.c */
+void sched__page_init(struct sched *s);
+/* Pages that can be taken: free or cached. */
+int sched__page_left(const struct sched *s);
+/* For one job; the caller has checked that one is left. */
+int32_t sched__page_take(struct sched *s);
+void sched__page_hold(struct sched *s, int32_t p);
+void sched__page_drop(struct sched *s, int32_t p);
+
+/* tree.c */
+void sched__tree_init(struct sched *s);
+/* NONE: it is not there. */
+int32_t sched__tree_find(const struct sched *s, int32_t parent, uint64_t salt,
+                         const int32_t *tokens /* [SCHED_PAGE] */);
+void sched__tree_insert(struct sched *s, int32_t p, int32_t parent, uint64_t salt,
+                        const int32_t *tokens);
+void sched__tree_remove(struct sched *s, int32_t p);
+
+/* tenants.c */
+/* NULL: there is no room. */
+struct sched__tenant *sched__tenant_find(struct sched *s, uint64_t id);
+void sched__tenant_wake(struct sched *s, struct sched__tenant *t);
+void sched__tenant_sleep(struct sched *s, struct sched__tenant *t);
+
+/* sched.c */
+/* Its pages are given back; those in the tree stay there. */
+void sched__job_release(struct sched *s, struct sched__job *j);
+
+#endif
