@@ -25,7 +25,9 @@ struct engine {
     struct llm *llm;
     struct llm_info info;
     struct kv kv;
-    int ctx, chunk, max_seqs;
+    int ctx, chunk, max_seqs, pages;
+    const char *type;
+    uint64_t file;
     /* A pass's rows, [chunk] each. */
     int32_t *tokens;
     int *pos, *out_rows;
@@ -96,7 +98,24 @@ static int open_kv(struct engine *en, const struct engine_opts *o, struct err *e
                           .f32 = o->exact};
     if (o->pages < 0 || o->pages > INT32_MAX / 4)
         return err_set(e, ERR_LIMIT, "%d pages of KV cache", o->pages);
-    return kv_init(&en->kv, &shape, en->max_seqs, en->ctx, (int)tokens, o->pages, e);
+    size_t bytes = nn_kv_page_bytes(&shape) * (size_t)shape.layers;
+    en->pages = o->pages;
+    if (o->pages_bytes && o->pages_bytes / bytes < (size_t)en->pages)
+        en->pages = (int)(o->pages_bytes / bytes);
+    return kv_init(&en->kv, &shape, en->max_seqs, en->ctx, (int)tokens, en->pages, e);
+}
+
+static void about_file(struct engine *en)
+{
+    size_t bytes[QUANT_TYPE_END] = {0};
+    uint32_t most = 0;
+    for (size_t i = 0; i < gguf_tensor_count(en->g); i++) {
+        const struct gguf_tensor *t = gguf_tensor_at(en->g, i);
+        bytes[t->type] += t->bytes;
+        if (bytes[t->type] > bytes[most]) most = t->type;
+    }
+    en->type = quant_name(most);
+    en->file = gguf_identity(en->g);
 }
 
 int engine_open(struct engine **out, const char *path, const struct engine_opts *o, struct err *e)
@@ -123,6 +142,7 @@ int engine_open(struct engine **out, const char *path, const struct engine_opts 
                            en->info.arch);
     }
     if (!rc) rc = make_rows(en, e);
+    if (!rc) about_file(en);
     if (rc)
         engine_close(en);
     else
@@ -152,6 +172,9 @@ void engine_info(const struct engine *en, struct engine_info *info)
     *info = (struct engine_info){.arch = m->arch,
                                  .encoder = m->encoder,
                                  .cpu = nn_kern(en->nn)->name,
+                                 .type = en->type,
+                                 .file = en->file,
+                                 .file_bytes = gguf_file_bytes(en->g),
                                  .threads = nn_threads(en->nn),
                                  .ctx = en->ctx,
                                  .ctx_train = m->ctx_train,
@@ -160,6 +183,7 @@ void engine_info(const struct engine *en, struct engine_info *info)
                                  .n_vocab = m->vocab,
                                  .chunk = en->chunk,
                                  .max_seqs = en->max_seqs,
+                                 .pages = en->pages,
                                  .pooling = m->pooling,
                                  .n_params = m->params,
                                  .weight_bytes = m->weight_bytes,

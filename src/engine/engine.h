@@ -29,9 +29,10 @@ struct engine_opts {
     int max_seqs;  /* 0: 1 */
     int kv_tokens; /* tokens of KV cache for all sequences together; 0: ctx * max_seqs */
     int pages;     /* beside those, pages of KERN_PAGE tokens that the caller hands out itself */
-    int chunk;     /* most tokens of one forward pass; longer slices are cut; 0: 512 */
-    const char *packs; /* folder that keeps packed weights between runs, or NULL */
-    const char *cpu;   /* "ref", "avx2", "avx512"; NULL: the best this machine has */
+    size_t pages_bytes; /* at most so many bytes of them; 0: no bound */
+    int chunk;          /* most tokens of one forward pass; longer slices are cut; 0: 512 */
+    const char *packs;  /* folder that keeps packed weights between runs, or NULL */
+    const char *cpu;    /* "ref", "avx2", "avx512"; NULL: the best this machine has */
     bool embed; /* no LM head is loaded: hidden rows only; demanded by models that have none */
     bool exact; /* float32 activations and KV: the reference for accuracy, slow */
     void (*progress)(void *arg, int64_t done, int64_t total); /* of load, may be NULL */
@@ -45,13 +46,17 @@ void engine_close(struct engine *en);
 struct engine_info {
     const char *arch; /* "qwen2" */
     const char *cpu;  /* "avx512" */
-    bool encoder;     /* a text is one slice, and only hidden rows come of it */
+    const char *type; /* "q4_K": of most of the file's weights */
+    uint64_t file;    /* changes when the file does: gguf_identity */
+    size_t file_bytes;
+    bool encoder; /* a text is one slice, and only hidden rows come of it */
     int threads, ctx, ctx_train, n_layers, d_model, n_vocab, chunk, max_seqs;
     int pooling; /* what the file wants to stand for a text, enum llm_pooling */
     int64_t n_params;
     size_t weight_bytes;    /* as packed in memory */
     size_t kv_bytes;        /* of the whole cache */
     size_t page_bytes;      /* of one page, all layers */
+    int pages;              /* the caller's own */
     size_t step_bytes;      /* scratch of a step */
     int64_t macs_per_token; /* multiply-accumulates with the weights of the layers */
     int64_t macs_head;      /* and of the LM head, for rows whose logits are wanted */

@@ -2,14 +2,11 @@
  * while a token is chosen, drafted ones (spec.h) may stand behind those.
  *
  * A token is computed only when the one after it is wanted: the last token of an answer (and its end
- * token) is left for the next call's prefill. Each token is shown as soon as its text is known to
- * be whole characters and no part of a stop string.
+ * token) is left for the next call's prefill.
  */
 #include "generate.h"
 
 #include "clock.h"
-#include "stop.h"
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,11 +18,7 @@ struct run {
     struct tok_ids *held;
     const struct generate_opts *o;
     struct generate_result *r;
-    struct sample *sample;
-    struct sample_bias *bias; /* the caller's, and end tokens forbidden by ignore_eos */
-    struct stop stop;
-    struct tok_stream stream;
-    struct buf piece, out;
+    struct answer *answer;
     const float *logits; /* after the newest token held */
     bool cancelled;
 };
@@ -139,83 +132,41 @@ static int prefill_cut(struct run *g, const int32_t *prompt, int n, struct err *
     return rc;
 }
 
-/* Hands out what is in g->out. */
-static int show(struct run *g, struct err *e)
+/* Shows the text of a token, or of the rest. */
+static void show(struct run *g, const struct answer_next *next)
 {
-    if (g->piece.failed || g->out.failed) return err_nomem(e, TOK_PIECE_MAX, "the answer's text");
-    if (g->out.len && g->o->text && !g->cancelled)
-        g->cancelled = !g->o->text(g->o->arg, g->out.data, g->out.len);
-    return 0;
-}
-
-/* True when a stop string is complete. */
-static bool show_token(struct run *g, int32_t id, int *rc, struct err *e)
-{
-    buf_reset(&g->piece);
-    buf_reset(&g->out);
-    tok_stream_put(&g->stream, id, &g->piece);
-    bool stopped = stop_put(&g->stop, g->piece.data, g->piece.len, &g->out);
-    *rc = show(g, e);
-    return stopped;
-}
-
-static int show_rest(struct run *g, struct err *e)
-{
-    buf_reset(&g->piece);
-    buf_reset(&g->out);
-    tok_stream_end(&g->stream, &g->piece);
-    bool stopped = stop_put(&g->stop, g->piece.data, g->piece.len, &g->out);
-    if (stopped)
-        g->r->end = GENERATE_STOP;
-    else
-        stop_end(&g->stop, &g->out);
-    return show(g, e);
+    if (next->n && g->o->text && !g->cancelled)
+        g->cancelled = !g->o->text(g->o->arg, next->text, next->n);
 }
 
 static int decode(struct run *g, int64_t start, struct err *e)
 {
-    const struct tok *t = engine_tok(g->en);
-    for (int rc = 0;;) {
-        if (g->cancelled) return g->r->end = GENERATE_CANCELLED, 0;
-        int32_t id = sample_pick(g->sample, g->logits, NULL);
+    struct answer_next next;
+    int rc = 0;
+    while (!rc) {
+        if (g->cancelled) return g->r->end = ANSWER_CANCELLED, 0;
+        rc = answer_next(g->answer, g->logits, &next, e);
+        if (rc) break;
         if (!g->r->ttft_ns) g->r->ttft_ns = clock_ns() - start;
-        if (id == SAMPLE_NONE)
-            return err_set(e, ERR_FORMAT, "no token can follow: all logits are NaN or forbidden");
-        if (tok_is_end(t, id) && !g->o->ignore_eos)
-            return g->r->end = GENERATE_EOS, show_rest(g, e);
-        g->r->output_tokens++;
-        sample_accept(g->sample, id);
-        bool stopped = show_token(g, id, &rc, e);
-        if (rc) return rc;
-        if (stopped) return g->r->end = GENERATE_STOP, 0;
-        if (g->r->output_tokens == g->o->max_tokens)
-            return g->r->end = GENERATE_LENGTH, show_rest(g, e);
-        if ((int)g->held->len == g->ctx && !g->o->slide)
-            return g->r->end = GENERATE_CONTEXT, show_rest(g, e);
-        rc = append(g, id, e);
-        if (rc) return rc;
+        g->r->output_tokens = answer_tokens(g->answer);
+        show(g, &next);
+        if (next.end == ANSWER_GOES_ON && (int)g->held->len == g->ctx && !g->o->slide) {
+            rc = answer_cut(g->answer, ANSWER_CONTEXT, &next, e);
+            if (!rc) show(g, &next);
+        }
+        if (rc || next.end != ANSWER_GOES_ON) return g->r->end = next.end, rc;
+        rc = append(g, next.id, e);
     }
-}
-
-static int forbid_ends(struct run *g, struct sample_params *p, struct err *e)
-{
-    const struct tok *t = engine_tok(g->en);
-    int n = p->n_bias, vocab = engine_vocab(g->en);
-    for (int32_t id = 0; id < vocab; id++) n += tok_is_end(t, id);
-    g->bias = malloc((size_t)(n + 1) * sizeof *g->bias);
-    if (!g->bias) return err_nomem(e, (size_t)n * sizeof *g->bias, "logit biases");
-    if (p->n_bias) memcpy(g->bias, p->bias, (size_t)p->n_bias * sizeof *g->bias);
-    n = p->n_bias;
-    for (int32_t id = 0; id < vocab; id++)
-        if (tok_is_end(t, id)) g->bias[n++] = (struct sample_bias){id, -INFINITY};
-    p->bias = g->bias;
-    p->n_bias = n;
-    return 0;
+    return rc;
 }
 
 static int prepare(struct run *g, const int32_t *prompt, int n, struct err *e)
 {
-    struct sample_params p = g->o->sample;
+    struct answer_opts a = {.sample = g->o->sample,
+                            .max_tokens = g->o->max_tokens,
+                            .stops = g->o->stops,
+                            .n_stops = g->o->n_stops,
+                            .ignore_eos = g->o->ignore_eos};
     if (n < 1) return err_set(e, ERR_USAGE, "an empty prompt");
     if (n > g->ctx && (!g->o->slide || g->ctx < 2))
         return err_set(e, ERR_LIMIT, "the prompt has %d tokens, the context holds %d", n, g->ctx);
@@ -226,10 +177,7 @@ static int prepare(struct run *g, const int32_t *prompt, int n, struct err *e)
         g->held->data = data;
         g->held->room = room;
     }
-    int rc = g->o->ignore_eos ? forbid_ends(g, &p, e) : 0;
-    if (!rc) rc = sample_open(&g->sample, &p, engine_vocab(g->en), e);
-    for (int i = 0; i < n && !rc; i++) sample_accept(g->sample, prompt[i]);
-    return rc;
+    return answer_open(&g->answer, engine_tok(g->en), engine_vocab(g->en), &a, prompt, n, e);
 }
 
 int generate(struct engine *en, int seq, struct tok_ids *held, const int32_t *prompt, int n,
@@ -240,13 +188,9 @@ int generate(struct engine *en, int seq, struct tok_ids *held, const int32_t *pr
     engine_info(en, &info);
     g.ctx = info.ctx;
     g.keep = o->keep < 0 ? 0 : o->keep < g.ctx / 2 ? o->keep : g.ctx / 2;
-    g.piece = g.out = BUF_INIT(1 << 20);
     *r = (struct generate_result){0};
-    tok_stream_init(&g.stream, engine_tok(en));
     int64_t start = clock_ns();
-    int rc = stop_init(&g.stop, o->stops, o->n_stops, e);
-    if (rc) return rc;
-    rc = prepare(&g, prompt, n, e);
+    int rc = prepare(&g, prompt, n, e);
     if (!rc) rc = n > g.ctx ? prefill_cut(&g, prompt, n, e) : prefill(&g, prompt, n, e);
     int64_t middle = clock_ns();
     r->prefill_ns = middle - start;
@@ -254,11 +198,7 @@ int generate(struct engine *en, int seq, struct tok_ids *held, const int32_t *pr
     if (!rc) rc = decode(&g, start, e);
     truncate_to(&g, (int)held->len);
     r->decode_ns = clock_ns() - middle;
-    sample_close(g.sample);
-    stop_free(&g.stop);
-    free(g.bias);
-    buf_free(&g.piece);
-    buf_free(&g.out);
+    answer_close(g.answer);
     return rc;
 }
 

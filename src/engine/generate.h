@@ -9,17 +9,9 @@
 #ifndef GENERATE_H
 #define GENERATE_H
 
+#include "answer.h"
 #include "engine.h"
-#include "sample.h"
 #include "spec.h"
-
-enum generate_end {
-    GENERATE_EOS,
-    GENERATE_STOP,
-    GENERATE_LENGTH,
-    GENERATE_CONTEXT,
-    GENERATE_CANCELLED
-};
 
 struct generate_opts {
     struct sample_params sample;
@@ -40,7 +32,7 @@ struct generate_opts {
 };
 
 struct generate_result {
-    enum generate_end end;
+    enum answer_end end;
     int prompt_tokens;   /* those that were kept, where slide cut the prompt */
     int cached_tokens;   /* of them, held by the sequence already and not computed again */
     int output_tokens;   /* without the end token */

@@ -59,7 +59,7 @@ static int32_t largest(const float *x, int n)
     return SAMPLE_NONE;
 }
 
-static float log_softmax(const float *x, int n, int32_t at)
+float sample_logprob(const float *x, int n, int32_t at)
 {
     float max = fminf(x[largest(x, n)], FLT_MAX);
     double sum = 0;
@@ -78,6 +78,6 @@ int32_t sample_pick(struct sample *s, const float *logits, float *logprob)
         x = s->logits;
     }
     int32_t id = s->p.temp == 0 ? largest(x, s->n_vocab) : sample__draw(s, x);
-    if (logprob && id != SAMPLE_NONE) *logprob = log_softmax(logits, s->n_vocab, id);
+    if (logprob && id != SAMPLE_NONE) *logprob = sample_logprob(logits, s->n_vocab, id);
     return id;
 }

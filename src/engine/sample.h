@@ -97,6 +97,8 @@ void sample_reset(struct sample *s);
 /* logits [n_vocab], not changed. *logprob: log-softmax of the raw logits at the choice; may be
  * NULL. NaN logits never win. Returns SAMPLE_NONE when all are NaN or -inf (or forbidden). */
 enum { SAMPLE_NONE = -1 };
+/* log-softmax of logits [n_vocab] at id */
+float sample_logprob(const float *logits, int n_vocab, int32_t id);
 int32_t sample_pick(struct sample *s, const float *logits, float *logprob);
 
 #endif

@@ -26,7 +26,7 @@ static int init_string(struct stop_string *t, const char *text, struct err *e)
 
 int stop_init(struct stop *s, const char *const *strings, int n, struct err *e)
 {
-    *s = (struct stop){.held = BUF_INIT(1 << 20)};
+    *s = (struct stop){.found = -1, .held = BUF_INIT(1 << 20)};
     if (n > STOP_COUNT_MAX)
         return err_set(e, ERR_LIMIT, "%d stop strings, at most %d are possible", n, STOP_COUNT_MAX);
     for (; s->n < n; s->n++) {
@@ -58,7 +58,10 @@ static size_t feed_all(struct stop *s, char c)
 {
     size_t found = 0;
     for (int i = 0; i < s->n; i++)
-        if (feed(&s->strings[i], c) && s->strings[i].len > found) found = s->strings[i].len;
+        if (feed(&s->strings[i], c) && s->strings[i].len > found) {
+            found = s->strings[i].len;
+            s->found = i;
+        }
     return found;
 }
 

@@ -31,6 +31,7 @@ struct stop_string {
 struct stop {
     struct stop_string strings[STOP_COUNT_MAX];
     int n;
+    int found; /* index of the string that is complete, or -1 */
     struct buf held;
 };
 

@@ -53,6 +53,8 @@ static void check(struct rng *r, const char *text, size_t n, const char *const *
     }
     if (!found) stop_end(&s, &out);
     assert_int_equal(found, want_found);
+    assert_int_equal(s.found >= 0, found);
+    if (found) assert_memory_equal(text + want, stops[s.found], strlen(stops[s.found]));
     assert_int_equal(out.len, want);
     assert_memory_equal(out.data ? out.data : "", text, want);
     assert_false(out.failed);
