@@ -12,11 +12,13 @@ int cmd_bench(int argc, char **argv);
 int cmd_convert(int argc, char **argv);
 int cmd_embed(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
+int cmd_keys(int argc, char **argv);
 int cmd_list(int argc, char **argv);
 int cmd_perplexity(int argc, char **argv);
 int cmd_pull(int argc, char **argv);
 int cmd_rm(int argc, char **argv);
 int cmd_run(int argc, char **argv);
+int cmd_serve(int argc, char **argv);
 int cmd_template(int argc, char **argv);
 int cmd_tokenize(int argc, char **argv);
 
@@ -56,6 +58,8 @@ void cmd_load_progress(void *bar, int64_t done, int64_t total);
 /* For engine_opts.packs: $SOLVENT_PACKS, else a folder of the user's cache; NULL where that is empty or
  * there is none. Static memory. */
 const char *cmd_packs(void);
+/* The file of keys: `given`, or the user's own. */
+ERR_DOOR int cmd_keys_path(const char *given, char *path, unsigned room, struct err *e);
 /* A catalogue name or a path -> a path of a file that exists. */
 ERR_DOOR int cmd_model_path(const char *model, char *path, unsigned room, struct err *e);
 

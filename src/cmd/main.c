@@ -10,6 +10,8 @@ static const struct {
     int (*run)(int argc, char **argv);
 } commands[] = {
     {"run", "chat with a model, or answer one prompt", cmd_run},
+    {"serve", "answer many users at once: the OpenAI API, a chat page", cmd_serve},
+    {"keys", "who may ask a server", cmd_keys},
     {"pull", "download a model", cmd_pull},
     {"list", "the models that are here, and the catalogue", cmd_list},
     {"rm", "remove a model", cmd_rm},

@@ -154,7 +154,7 @@ static int answer(struct session *s, const struct tok_ids *prompt, struct err *e
         rc = err_set(e, ERR_IO, "cannot write standard output: %s", strerror(s->write_errno));
     if (!rc && s->answer.failed)
         rc = err_set(e, ERR_LIMIT, "an answer of more than %d bytes", SESSION_TEXT_MAX);
-    if (!rc && s->result.end == GENERATE_CONTEXT)
+    if (!rc && s->result.end == ANSWER_CONTEXT)
         fprintf(stderr, "(the context of %zu tokens is full; --ctx makes it larger)\n",
                 s->held.len);
     return rc;
@@ -178,7 +178,7 @@ int session_ask(struct session *s, const char *text, size_t n, struct err *e)
     int rc = add(messages, "user", text, n, e);
     if (!rc) rc = encode(s, messages, &ids, e);
     if (!rc) rc = answer(s, &ids, e);
-    bool heard = !rc && (s->answer.len || s->result.end != GENERATE_CANCELLED);
+    bool heard = !rc && (s->answer.len || s->result.end != ANSWER_CANCELLED);
     if (heard) rc = add(messages, "assistant", s->answer.data, s->answer.len, e);
     if (heard && !rc) {
         json_decref(s->messages);
