@@ -6,9 +6,9 @@
 enum { VECTORS = KERN_K / 16 };
 
 /* The larger of each lane's pair: 4 values of x and of y in each half. */
-ALWAYS __m256 fold(__m256 x, __m256 y, const int low, const int high)
+ALWAYS __m256 fold(__m256 x, __m256 y)
 {
-    return _mm256_max_ps(_mm256_shuffle_ps(x, y, low), _mm256_shuffle_ps(x, y, high));
+    return _mm256_max_ps(_mm256_shuffle_ps(x, y, 0x88), _mm256_shuffle_ps(x, y, 0xdd));
 }
 
 /* Lane g: the largest of |v[2g]| and |v[2g + 1]|. */
@@ -21,8 +21,8 @@ ALWAYS __m256 maxima(const __m512 v[VECTORS])
         __m512 x = _mm512_max_ps(_mm512_and_ps(v[2 * g], sign), _mm512_and_ps(v[2 * g + 1], sign));
         m[g] = _mm256_max_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
     }
-    UNROLL for (int g = 0; g < 4; g++) m[g] = fold(m[2 * g], m[2 * g + 1], 0x88, 0xdd);
-    UNROLL for (int g = 0; g < 2; g++) m[g] = fold(m[2 * g], m[2 * g + 1], 0x88, 0xdd);
+    UNROLL for (int g = 0; g < 4; g++) m[g] = fold(m[2 * g], m[2 * g + 1]);
+    UNROLL for (int g = 0; g < 2; g++) m[g] = fold(m[2 * g], m[2 * g + 1]);
     /* Each half has the groups 0 1 2 3 in m[0], 4 to 7 in m[1]. */
     return _mm256_max_ps(_mm256_permute2f128_ps(m[0], m[1], 0x20),
                          _mm256_permute2f128_ps(m[0], m[1], 0x31));
