@@ -200,7 +200,7 @@ static void test_answer(void **state)
     (void)state;
     assert_int_equal(run("question", "answer"), 0);
     assert_string_equal(seen.text, "answer");
-    assert_int_equal(result.end, GENERATE_EOS);
+    assert_int_equal(result.end, ANSWER_EOS);
     assert_int_equal(result.prompt_tokens, 8);
     assert_int_equal(result.cached_tokens, 0);
     assert_int_equal(result.output_tokens, 6);
@@ -231,13 +231,13 @@ static void test_limits(void **state)
     opts.max_tokens = 3;
     assert_int_equal(run("ab", "cdefgh"), 0);
     assert_string_equal(seen.text, "cde");
-    assert_int_equal(result.end, GENERATE_LENGTH);
+    assert_int_equal(result.end, ANSWER_LENGTH);
     assert_int_equal(held.len, 4); /* the last token is not computed: nothing follows it */
     opts.max_tokens = 0;
     fake.ctx = 6;
     assert_int_equal(run("ab", "cdefghijkl"), 0);
     assert_string_equal(seen.text, "cdefg");
-    assert_int_equal(result.end, GENERATE_CONTEXT);
+    assert_int_equal(result.end, ANSWER_CONTEXT);
     assert_int_equal(run("abcdef", "ghi"), 0); /* as many as fit: one token can still follow */
     assert_string_equal(seen.text, "g");
     assert_int_equal(run("abcdefg", "h"), ERR_LIMIT);
@@ -253,10 +253,10 @@ static void test_stop_strings_span_tokens(void **state)
     opts.n_stops = 2;
     assert_int_equal(run("ab", "one\nSTO two STOP three"), 0);
     assert_string_equal(seen.text, "one\nSTO two ");
-    assert_int_equal(result.end, GENERATE_STOP);
+    assert_int_equal(result.end, ANSWER_STOP);
     assert_int_equal(run("ab", "begun ST"), 0); /* a beginning is shown when the end has come */
     assert_string_equal(seen.text, "begun ST");
-    assert_int_equal(result.end, GENERATE_EOS);
+    assert_int_equal(result.end, ANSWER_EOS);
     opts.n_stops = 1000;
     assert_int_equal(run("ab", "x"), ERR_LIMIT);
 }
@@ -277,15 +277,15 @@ static void test_cancel(void **state)
     seen.cancel_text_at = 2;
     assert_int_equal(run("ab", "cdefgh"), 0);
     assert_string_equal(seen.text, "cd");
-    assert_int_equal(result.end, GENERATE_CANCELLED);
+    assert_int_equal(result.end, ANSWER_CANCELLED);
     seen.cancel_text_at = 0;
     seen.polls = 0, seen.cancel_poll_at = 3; /* before the prefill, and before each token */
     assert_int_equal(run("abxy", "cdefgh"), 0);
     assert_string_equal(seen.text, "cd");
-    assert_int_equal(result.end, GENERATE_CANCELLED);
+    assert_int_equal(result.end, ANSWER_CANCELLED);
     seen.polls = 0, seen.cancel_poll_at = 1;
     assert_int_equal(run("abxyz", "cdefgh"), 0);
-    assert_int_equal(result.end, GENERATE_CANCELLED);
+    assert_int_equal(result.end, ANSWER_CANCELLED);
     assert_int_equal(result.output_tokens, 0);
     assert_int_equal(seen.calls, 0);
 }
@@ -304,7 +304,7 @@ static void test_long_prompts_go_in_chunks(void **state)
     seen.polls = 0, seen.cancel_poll_at = 2; /* between two chunks */
     prompt[0] = 'q';
     assert_int_equal(run(prompt, "x"), 0);
-    assert_int_equal(result.end, GENERATE_CANCELLED);
+    assert_int_equal(result.end, ANSWER_CANCELLED);
     assert_int_equal(held.len, 512);
 }
 
@@ -319,7 +319,7 @@ static void test_slide(void **state)
     opts.keep = 3;
     opts.max_tokens = 990;
     assert_int_equal(run("XYZW", reply), 0);
-    assert_int_equal(result.end, GENERATE_LENGTH);
+    assert_int_equal(result.end, ANSWER_LENGTH);
     assert_int_equal(seen.len, 990);
     assert_memory_equal(seen.text, reply, 990);
     assert_in_range(held.len, 4, 20);
@@ -361,7 +361,7 @@ static void test_ignore_eos(void **state)
     opts.sample.n_bias = 1;
     assert_int_equal(run("ab", "cd"), 0);
     assert_string_equal(seen.text, "cdzzzz");
-    assert_int_equal(result.end, GENERATE_LENGTH);
+    assert_int_equal(result.end, ANSWER_LENGTH);
 }
 
 static void test_failures_leave_the_sequence_known(void **state)

@@ -281,7 +281,7 @@ static void ends_are_those_of_plain_decoding(void **state)
         ask(en, seq, prompt, 40, o, NULL, &plain);
         ask(en, seq, prompt, 40, o, spec, &ours);
         same(&plain, &ours);
-        assert_int_equal(ours.r.end, o.slide ? GENERATE_LENGTH : GENERATE_CONTEXT);
+        assert_int_equal(ours.r.end, o.slide ? ANSWER_LENGTH : ANSWER_CONTEXT);
         assert_true(ours.r.accepted_tokens > 20);
     }
     o = greedy();
