@@ -178,7 +178,8 @@ bool api__body(struct api__call *c); /* an object, into c->body and c->fields */
 bool api__model_of(struct api__call *c);
 /* By its name, to which ":latest" may be added as in Ollama's; or NULL. */
 struct api__model *api__model_find(const struct api *a, const char *name);
-/* 400: the field `param` is as `what` says. */
+/* 400, false: the text says why, or that the field `param` is as `what` says. */
+bool api__refuse(struct api__call *c, const char *param, const char *text);
 bool api__bad(struct api__call *c, const char *param, const char *what);
 /* Fields: absent and null leave *out as it is. */
 json_t *api__field(struct api__call *c, const char *name); /* NULL: absent or null */

@@ -30,12 +30,17 @@ static const struct {
     {"mirostat_eta", "mirostat_eta", 0, 1},
 };
 
+bool api__refuse(struct api__call *c, const char *param, const char *text)
+{
+    api__fail(c, 400, "invalid_request_error", param, NULL, text);
+    return false;
+}
+
 bool api__bad(struct api__call *c, const char *param, const char *what)
 {
     char text[500];
     snprintf(text, sizeof text, "'%s' %s", param, what);
-    api__fail(c, 400, "invalid_request_error", param, NULL, text);
-    return false;
+    return api__refuse(c, param, text);
 }
 
 /* Depth outside strings, before the library recurses. */

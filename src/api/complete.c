@@ -8,11 +8,10 @@
 
 static bool bad_prompt(struct api__call *c)
 {
-    api__fail(
-        c, 400, "invalid_request_error", "prompt", NULL,
+    return api__refuse(
+        c, "prompt",
         "'prompt' must be a string, an array of strings, an array of token ids, or an array of "
         "those: 1 to 128 in all");
-    return false;
 }
 
 /* A text (an empty one is the token that begins texts) or ids. */

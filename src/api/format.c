@@ -139,19 +139,13 @@ bool api__constrain(struct api__call *c, char kind, const char *source, size_t n
     return false;
 }
 
-static bool bad(struct api__call *c, const char *param, const char *text)
-{
-    api__fail(c, 400, "invalid_request_error", param, NULL, text);
-    return false;
-}
-
 static bool take_schema(struct api__call *c, json_t *schema)
 {
     if (!json_is_object(schema) && !json_is_boolean(schema))
-        return bad(c, "response_format",
-                   "'response_format.json_schema.schema' must be a JSON schema");
+        return api__refuse(c, "response_format",
+                           "'response_format.json_schema.schema' must be a JSON schema");
     char *text = json_dumps(schema, JSON_ENCODE_ANY);
-    if (!text) return bad(c, "response_format", "'response_format' found no memory");
+    if (!text) return api__refuse(c, "response_format", "'response_format' found no memory");
     bool ok = api__constrain(c, 's', text, strlen(text), "response_format");
     free(text);
     return ok;
@@ -165,10 +159,12 @@ bool api__format(struct api__call *c)
     bool has_format = format && !json_is_null(format) && (!type || strcmp(type, "text"));
     bool has_gbnf = gbnf && !json_is_null(gbnf), has_regex = regex && !json_is_null(regex);
     if (has_format + has_gbnf + has_regex > 1)
-        return bad(c, "response_format",
-                   "one of 'response_format', 'grammar' and 'regex' at a time");
-    if (has_gbnf && !json_is_string(gbnf)) return bad(c, "grammar", "'grammar' must be a string");
-    if (has_regex && !json_is_string(regex)) return bad(c, "regex", "'regex' must be a string");
+        return api__refuse(c, "response_format",
+                           "one of 'response_format', 'grammar' and 'regex' at a time");
+    if (has_gbnf && !json_is_string(gbnf))
+        return api__refuse(c, "grammar", "'grammar' must be a string");
+    if (has_regex && !json_is_string(regex))
+        return api__refuse(c, "regex", "'regex' must be a string");
     if (has_gbnf)
         return api__constrain(c, 'g', json_string_value(gbnf), json_string_length(gbnf), "grammar");
     if (has_regex)
@@ -178,5 +174,6 @@ bool api__format(struct api__call *c)
         return api__constrain(c, 'j', "", 0, "response_format");
     if (type && strcmp(type, "json_schema") == 0)
         return take_schema(c, json_object_get(json_object_get(format, "json_schema"), "schema"));
-    return bad(c, "response_format", "'response_format.type' is text, json_object or json_schema");
+    return api__refuse(c, "response_format",
+                       "'response_format.type' is text, json_object or json_schema");
 }

@@ -5,12 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool bad(struct api__call *c, const char *param, const char *text)
-{
-    api__fail(c, 400, "invalid_request_error", param, NULL, text);
-    return false;
-}
-
 static const char *name_of(json_t *tool)
 {
     return json_string_value(json_object_get(json_object_get(tool, "function"), "name"));
@@ -37,17 +31,17 @@ static bool check(struct api__call *c, json_t *tools)
     size_t i;
     json_t *tool;
     if (!json_is_array(tools) || json_array_size(tools) > API__TOOLS_MAX)
-        return bad(c, "tools", "'tools' must be an array of up to 128 tools");
+        return api__refuse(c, "tools", "'tools' must be an array of up to 128 tools");
     json_array_foreach(tools, i, tool)
     {
         json_t *parameters = json_object_get(json_object_get(tool, "function"), "parameters");
         const char *type = json_string_value(json_object_get(tool, "type"));
         if (!type || strcmp(type, "function") || !name_ok(name_of(tool)))
-            return bad(c, "tools",
-                       "'tools' must hold functions with names of 1 to 64 characters of "
-                       "a-z, A-Z, 0-9, '_', '-' and '.'");
+            return api__refuse(c, "tools",
+                               "'tools' must hold functions with names of 1 to 64 characters of "
+                               "a-z, A-Z, 0-9, '_', '-' and '.'");
         if (parameters && !json_is_null(parameters) && !json_is_object(parameters))
-            return bad(c, "tools", "'tools': 'parameters' must be a JSON schema");
+            return api__refuse(c, "tools", "'tools': 'parameters' must be a JSON schema");
     }
     return true;
 }
@@ -77,7 +71,7 @@ static bool constrain(struct api__call *c, const char *only)
     char *text = schema ? json_dumps(schema, 0) : NULL;
     json_decref(schema);
     bool ok = text ? api__constrain(c, 's', text, strlen(text), "tools")
-                   : bad(c, "tools", "'tools' found no memory");
+                   : api__refuse(c, "tools", "'tools' found no memory");
     free(text);
     return ok;
 }
@@ -89,7 +83,7 @@ bool api__tools(struct api__call *c, json_t *tools, json_t *choice)
     if (!tools || json_is_null(tools)) {
         if (choice && !json_is_null(choice) && !(word && strcmp(word, "none") == 0) &&
             !(word && strcmp(word, "auto") == 0))
-            return bad(c, "tool_choice", "'tool_choice' wants 'tools'");
+            return api__refuse(c, "tool_choice", "'tool_choice' wants 'tools'");
         return true;
     }
     if (!check(c, tools)) return false;
@@ -97,10 +91,11 @@ bool api__tools(struct api__call *c, json_t *tools, json_t *choice)
     c->tools = tools;
     if (!choice || json_is_null(choice) || (word && strcmp(word, "auto") == 0)) return true;
     if (c->grammar)
-        return bad(c, "tool_choice", "'tool_choice' and 'response_format' cannot both be demanded");
+        return api__refuse(c, "tool_choice",
+                           "'tool_choice' and 'response_format' cannot both be demanded");
     if (word && strcmp(word, "required") == 0) return constrain(c, NULL);
     if (!only || !api__tool_known(c, only))
-        return bad(c, "tool_choice",
-                   "'tool_choice' is none, auto, required, or names one of 'tools'");
+        return api__refuse(c, "tool_choice",
+                           "'tool_choice' is none, auto, required, or names one of 'tools'");
     return constrain(c, only);
 }

@@ -7,11 +7,10 @@
 
 static bool bad_input(struct api__call *c)
 {
-    api__fail(
-        c, 400, "invalid_request_error", "input", NULL,
+    return api__refuse(
+        c, "input",
         "'input' must be a string, an array of strings, an array of token ids, or an array of "
         "those: 1 to 2048 in all, none empty");
-    return false;
 }
 
 static bool encode(struct api__call *c, json_t *j, struct tok_ids *ids)

@@ -12,7 +12,6 @@
 
 #include "../support/http_server.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdatomic.h>
 
@@ -52,16 +51,6 @@ void *realloc(void *p, size_t n)
     return fails() ? NULL : __libc_realloc(p, n);
 }
 #endif
-
-static int open_files(void)
-{
-    int n = 0;
-    DIR *d = opendir("/proc/self/fd");
-    assert_non_null(d);
-    while (readdir(d)) n++;
-    closedir(d);
-    return n;
-}
 
 static void test_opening(void **state)
 {

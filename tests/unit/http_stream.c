@@ -12,7 +12,6 @@
 #include "clock.h"
 #include "rng.h"
 
-#include <dirent.h>
 #include <stdatomic.h>
 
 #define HOLD "GET /hold HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -445,16 +444,6 @@ static void test_close_waits_for_answers(void **state)
     assert_false(s.cut);
     client_close(&c);
     thread_monitor_free(&s.m);
-}
-
-static int open_files(void)
-{
-    int n = 0;
-    DIR *d = opendir("/proc/self/fd");
-    assert_non_null(d);
-    while (readdir(d)) n++;
-    closedir(d);
-    return n;
 }
 
 static void test_no_descriptor_is_lost(void **state)
