@@ -84,6 +84,7 @@ static void fill_avx2(struct kern *k)
     kern__avx2_attn(k);
     kern__avx2_elem(k);
     kern__avx2_gemm(k);
+    kern__avx2_i16(k);
     kern__avx2_probe(k);
     kern__avx2_unpack(k);
 }
@@ -163,13 +164,6 @@ static float power(uint32_t halves, int sign)
     uint32_t bits = 0x3f800000 + (uint32_t)sign * halves;
     memcpy(&f, &bits, 4);
     return f;
-}
-
-void kern__act_totals(const struct kern_act *a, size_t row)
-{
-    const int32_t *sum = a->sum + row * 16;
-    for (size_t g = 0, at = row * KERN_GROUPS; g < KERN_GROUPS; g++, at++)
-        a->total[at] = a->scale[at] * (float)(sum[2 * g] + sum[2 * g + 1]);
 }
 
 void kern__act_scales(const struct kern_act *a, size_t row, const float *amax, float *inv)

@@ -16,6 +16,7 @@ void kern__avx2_act(struct kern *k);
 void kern__avx2_attn(struct kern *k);
 void kern__avx2_elem(struct kern *k);
 void kern__avx2_gemm(struct kern *k);
+void kern__avx2_i16(struct kern *k);
 void kern__avx2_probe(struct kern *k);
 void kern__avx2_unpack(struct kern *k);
 
@@ -42,8 +43,6 @@ enum { KERN__HALVES = 24 };
 /* Scales of block `row` of a from the largest |x| of each group, and their inverses. */
 void kern__act_scales(const struct kern_act *a, size_t row, const float *amax /* [8] */,
                       float *inv /* [8] */);
-/* total from sum and scale. */
-void kern__act_totals(const struct kern_act *a, size_t row);
 
 /* Where the byte of column k, row r lies in codes of 8 bits. */
 static inline int kern__code(int k, int r)

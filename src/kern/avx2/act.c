@@ -16,14 +16,15 @@ ALWAYS __m256i pack32(const __m256i v[4])
     return _mm256_permutevar8x32_epi32(_mm256_packs_epi16(a, b), order);
 }
 
-/* psadbw adds 8 unsigned bytes, so of q + 128. */
-ALWAYS void sums16(int32_t *out /* [2] */, __m256i q)
+/* psadbw adds 8 unsigned bytes, so of q + 128. Returns the sum of all 32. */
+ALWAYS int32_t sums16(int32_t *out /* [2] */, __m256i q)
 {
     __m256i s = _mm256_xor_si256(q, _mm256_set1_epi8((char)0x80));
     s = _mm256_sad_epu8(s, _mm256_setzero_si256());
     s = _mm256_add_epi32(s, _mm256_shuffle_epi32(s, 0x4e));
     out[0] = _mm256_extract_epi32(s, 0) - 16 * 128;
     out[1] = _mm256_extract_epi32(s, 4) - 16 * 128;
+    return out[0] + out[1];
 }
 
 static void act(const struct kern_act *a, int t, const float *x, int64_t k)
@@ -51,9 +52,10 @@ static void act(const struct kern_act *a, int t, const float *x, int64_t k)
             }
             __m256i b = pack32(v);
             _mm256_store_si256((__m256i *)(q + g * KERN_GROUP), b);
-            sums16(a->sum + row * 16 + 2 * (size_t)g, b);
+            size_t group =
+                row * KERN_GROUPS + (size_t)g; /* totals here: read back they would wait */
+            a->total[group] = a->scale[group] * (float)sums16(a->sum + 2 * group, b);
         }
-        kern__act_totals(a, row);
     }
 }
 

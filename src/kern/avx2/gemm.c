@@ -1,9 +1,10 @@
 /* 32 rows from an unpacked tile, 16 rows x 4 tokens at a time. A lane is a row, weights are the
  * unsigned operand of vpmaddubsw, so no shuffle and no horizontal sum; the products of a group are
  * added up in 16 bits, then one vpmaddwd widens them. Bound by the vector ports: for 8 rows, a token
- * and 32 columns of 4 bits 8 vpmaddubsw, 7 vpaddw, vpmaddwd, the bias, conversion, multiply and
- * FMA, so 20 operations where the probe has 17. Float sums stay in `out`, which leaves the 16
- * registers to 8 sums of 16 bits.
+ * and 32 columns of 4 bits 8 vpmaddubsw, 8 vpaddw, vpmaddwd, the bias, conversion, multiply and
+ * FMA, so 21 operations where the probe has 17. Float sums stay in `out`, which leaves the 16
+ * registers to 8 sums of 16 bits. The loop over quads is unrolled only twice: of all eight gcc takes
+ * the loads and products first and spills them, which halves the speed (Zen 3: 40 for 95 GMAC/s).
  *
  * How a group of 32 fits in 16 bits, exactly:
  *   up to 4 bits  as it is: 16 * 15 * 127 < 2^15
@@ -14,9 +15,9 @@
  *                 |h|, |l| <= 8, the halves take the places of two tokens: 16 * 255 * 8 < 2^15, and
  *                 the vpmaddwd of h multiplies by 16
  * Rejected for bytes: vpsignb and a vpmaddwd for each product, 24 operations on the two multiply
- * ports (Zen 4, measured) where this has 18. Rejected for few tokens: a path of its own from the
- * packed block, as unpacking and one token here take 12 to 39 GB/s of weights in the cache on one
- * core, so with all cores at work memory is the limit.
+ * ports (Zen 4, measured) where this has 18. Codes for one token are taken apart in registers: from
+ * memory, unpacking first is 15 % slower (Zen 3, 1.5B), as nothing is fetched meanwhile, and fetching
+ * by software 20 % slower still.
  */
 #include "simd2_int.h"
 
@@ -48,24 +49,21 @@ ALWAYS void dots(const int L, const int R, const int quads, const enum how how, 
                  int g, int c, __m256i d[][4])
 {
     const __m256i ones = _mm256_set1_epi16(1), sixteens = _mm256_set1_epi16(16);
-    __m256i w[4];
-    UNROLL for (int i = 0; i < quads; i++)
+    const uint8_t *w = j->t->codes + kern__code(4 * g * quads, 8 * c);
+    const int8_t *q = j->q + 4 * g * quads;
+    UNROLL for (int l = 0; l < L; l++) UNROLL for (int r = 0; r < R; r++) d[l][r] =
+        how == CENTRED ? _mm256_set1_epi32(j->side[l].centre[g]) : _mm256_setzero_si256();
+    ROLLED for (int i = 0; i < quads; i += 2, w += 8 * KERN_ROWS, q += 8)
     {
-        int k = g * quads + i;
-        UNROLL for (int r = 0; r < R; r++) w[r] =
-            line(j->t->codes + kern__code(4 * k, 8 * (c + r)));
-        UNROLL for (int l = 0; l < L; l++)
+        UNROLL for (int h = 0; h < 2; h++)
         {
-            __m256i x = quad(j->q + l * KERN_K + 4 * k), first = x;
-            if (how == CENTRED) first = _mm256_set1_epi32(j->side[l].centre[g]);
-            UNROLL for (int r = 0; r < R; r++)
+            __m256i v[4];
+            UNROLL for (int r = 0; r < R; r++) v[r] = line(w + h * 4 * KERN_ROWS + 32 * r);
+            UNROLL for (int l = 0; l < L; l++)
             {
-                __m256i p = _mm256_maddubs_epi16(w[r], x);
-                if (i > 0)
-                    p = _mm256_add_epi16(d[l][r], p);
-                else if (how == CENTRED)
-                    p = _mm256_add_epi16(first, p);
-                d[l][r] = held(p);
+                __m256i x = quad(q + l * KERN_K + 4 * h);
+                UNROLL for (int r = 0; r < R; r++) d[l][r] =
+                    held(_mm256_add_epi16(d[l][r], _mm256_maddubs_epi16(v[r], x)));
             }
         }
     }
@@ -73,11 +71,32 @@ ALWAYS void dots(const int L, const int R, const int quads, const enum how how, 
         _mm256_madd_epi16(d[l][r], how == SPLIT && l % 2 ? sixteens : ones);
 }
 
-ALWAYS void group(const int T, const int R, const int quads, const enum how how, const bool mins,
-                  const struct job *j, int g, int c)
+/* The same for one token and 32 rows, from codes as they lie in the block. */
+ALWAYS void packed_dots(const int bits, const enum how how, const struct job *j, int g,
+                        __m256i d[][4])
+{
+    const int quads = bits == 6 ? 4 : 8;
+    const uint8_t *w = j->t->codes + g * quads * LINE * bits / 8;
+    const int8_t *q = j->q + 4 * g * quads;
+    UNROLL for (int r = 0; r < 4; r++) d[0][r] =
+        how == CENTRED ? _mm256_set1_epi32(j->side->centre[g]) : _mm256_setzero_si256();
+    UNROLL for (int i = 0; i < quads; i++)
+    {
+        __m256i x = quad(q + 4 * i);
+        UNROLL for (int r = 0; r < 4; r++) d[0][r] =
+            held(_mm256_add_epi16(d[0][r], _mm256_maddubs_epi16(code(bits, w + 32 * r, i), x)));
+    }
+    UNROLL for (int r = 0; r < 4; r++) d[0][r] = _mm256_madd_epi16(d[0][r], _mm256_set1_epi16(1));
+}
+
+ALWAYS void group(const int T, const int R, const int quads, const int bits, const enum how how,
+                  const bool mins, const struct job *j, int g, int c)
 {
     __m256i d[TOKENS][4];
-    dots(how == SPLIT ? 2 * T : T, R, quads, how, j, g, c, d);
+    if (bits == 8)
+        dots(how == SPLIT ? 2 * T : T, R, quads, how, j, g, c, d);
+    else
+        packed_dots(bits, how, j, g, d);
     UNROLL for (int r = 0; r < R; r++)
     {
         int row = 8 * (c + r);
@@ -98,16 +117,17 @@ ALWAYS void group(const int T, const int R, const int quads, const enum how how,
     }
 }
 
-ALWAYS void tokens(const int T, const int quads, const enum how how, const struct job *j)
+ALWAYS void tokens(const int T, const int quads, const int bits, const enum how how,
+                   const struct job *j)
 {
     const int R = (how == SPLIT ? 2 * T : T) <= 2 ? 4 : 2;
     for (int c = 0; c < KERN_ROWS / 8; c += R) {
         for (int g = 0; g < j->groups; g++) {
             if (!(j->some >> g & 1)) continue;
             if (j->mins)
-                group(T, R, quads, how, true, j, g, c);
+                group(T, R, quads, bits, how, true, j, g, c);
             else
-                group(T, R, quads, how, false, j, g, c);
+                group(T, R, quads, bits, how, false, j, g, c);
         }
     }
 }
@@ -115,13 +135,13 @@ ALWAYS void tokens(const int T, const int quads, const enum how how, const struc
 ALWAYS void some_tokens(const int quads, const enum how how, const struct job *j, int n)
 {
     switch (n) {
-    case 1: tokens(1, quads, how, j); break;
-    case 2: tokens(2, quads, how, j); break;
+    case 1: tokens(1, quads, 8, how, j); break;
+    case 2: tokens(2, quads, 8, how, j); break;
     case 3:
-        if (how != SPLIT) tokens(3, quads, how, j);
+        if (how != SPLIT) tokens(3, quads, 8, how, j);
         break;
     default:
-        if (how != SPLIT) tokens(4, quads, how, j);
+        if (how != SPLIT) tokens(4, quads, 8, how, j);
         break;
     }
 }
@@ -171,28 +191,35 @@ static void fill_centre(int32_t *out, const int8_t *q, int centre, int group)
     }
 }
 
-ALWAYS void fill_8(struct side *s, int g, __m256 as, __m256i sum, int bias)
+/* Of 8 groups; returns which of them have a scale. */
+ALWAYS uint32_t fill_8(struct side *s, int g, __m256 as, __m256 min, __m256i sum, int bias)
 {
     _mm256_store_ps(s->scale + g, as);
-    _mm256_store_ps(s->min + g, _mm256_mul_ps(as, _mm256_cvtepi32_ps(sum)));
-    _mm256_store_si256((__m256i *)(s->bias + g), _mm256_mullo_epi32(sum, _mm256_set1_epi32(bias)));
+    _mm256_store_ps(s->min + g, min);
+    if (bias)
+        _mm256_store_si256((__m256i *)(s->bias + g),
+                           _mm256_mullo_epi32(sum, _mm256_set1_epi32(bias)));
+    __m256 some = _mm256_cmp_ps(as, _mm256_setzero_ps(), _CMP_NEQ_UQ);
+    return (uint32_t)_mm256_movemask_ps(some) << g;
 }
 
-/* From the scales of 32 columns and the sums of 16. */
-ALWAYS void fill_side(struct side *s, const struct kern_fmt *f, int bias, const float *as,
-                      const int32_t *sum)
+ALWAYS uint32_t fill_side(struct side *s, const struct kern_fmt *f, int bias,
+                          const struct kern_act *a, size_t row)
 {
-    __m256 v = _mm256_loadu_ps(as);
-    __m256i a = _mm256_loadu_si256((const __m256i *)sum);
-    __m256i b = _mm256_loadu_si256((const __m256i *)(sum + 8));
-    if (f->group == 16) {
-        __m256i low = _mm256_set_epi32(3, 3, 2, 2, 1, 1, 0, 0);
-        __m256i high = _mm256_add_epi32(low, _mm256_set1_epi32(4));
-        fill_8(s, 0, _mm256_permutevar8x32_ps(v, low), a, bias);
-        fill_8(s, 8, _mm256_permutevar8x32_ps(v, high), b, bias);
-    } else {
-        fill_8(s, 0, v, _mm256_permute4x64_epi64(_mm256_hadd_epi32(a, b), 0xd8), bias);
+    const int32_t *sum = a->sum + row * 16;
+    __m256 v = _mm256_loadu_ps(a->scale + row * KERN_GROUPS);
+    __m256i p = _mm256_loadu_si256((const __m256i *)sum);
+    __m256i q = _mm256_loadu_si256((const __m256i *)(sum + 8));
+    if (f->group == 32) {
+        __m256 min = _mm256_loadu_ps(a->total + row * KERN_GROUPS);
+        p = _mm256_permute4x64_epi64(_mm256_hadd_epi32(p, q), 0xd8);
+        return fill_8(s, 0, v, min, p, bias);
     }
+    __m256i low = _mm256_set_epi32(3, 3, 2, 2, 1, 1, 0, 0);
+    __m256i high = _mm256_add_epi32(low, _mm256_set1_epi32(4));
+    __m256 v0 = _mm256_permutevar8x32_ps(v, low), v1 = _mm256_permutevar8x32_ps(v, high);
+    return fill_8(s, 0, v0, _mm256_mul_ps(v0, _mm256_cvtepi32_ps(p)), p, bias) |
+           fill_8(s, 8, v1, _mm256_mul_ps(v1, _mm256_cvtepi32_ps(q)), q, bias);
 }
 
 static void gemm_u8(float *out, size_t ld, const struct kern_tile *t, const struct kern_fmt *f,
@@ -214,10 +241,15 @@ static void gemm_u8(float *out, size_t ld, const struct kern_tile *t, const stru
             if (!add) memset(out + (size_t)s * ld, 0, KERN_ROWS * sizeof *out);
             if (how == SPLIT) split_row(halves[2 * s], q + s * KERN_K);
             if (how == CENTRED) fill_centre(side[s].centre, q + s * KERN_K, centre, f->group);
-            fill_side(&side[s], f, bias, a->scale + row * KERN_GROUPS, a->sum + row * 16);
-            for (int g = 0; g < j.groups; g++) j.some |= (uint32_t)(side[s].scale[g] != 0) << g;
+            j.some |= fill_side(&side[s], f, bias, a, row);
         }
-        if (how == SPLIT)
+        if (t->bits == 4)
+            tokens(1, 8, 4, PLAIN, &j);
+        else if (t->bits == 5)
+            tokens(1, 8, 5, CENTRED, &j);
+        else if (t->bits == 6)
+            tokens(1, 4, 6, CENTRED, &j);
+        else if (how == SPLIT)
             some_tokens(8, SPLIT, &j, step);
         else if (how == CENTRED && f->group == 16)
             some_tokens(4, CENTRED, &j, step);

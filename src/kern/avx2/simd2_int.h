@@ -9,8 +9,10 @@
 #define ALWAYS static inline __attribute__((always_inline))
 #ifdef __clang__
 #define UNROLL _Pragma("clang loop unroll(full)")
+#define ROLLED _Pragma("clang loop unroll(disable)")
 #else
 #define UNROLL _Pragma("GCC unroll 16")
+#define ROLLED _Pragma("GCC unroll 1")
 #endif
 
 /* Holds v where it is computed. gcc turns a running sum of vpaddw into a tree, whose leaves then do
@@ -31,6 +33,30 @@ ALWAYS __m256i bits_at(__m256i v, int shift, int mask)
     if (shift > 0) v = _mm256_slli_epi16(v, shift);
     if (shift < 0) v = _mm256_srli_epi16(v, -shift);
     return _mm256_and_si256(v, _mm256_set1_epi8((char)mask));
+}
+
+enum { LINE = KERN_ROWS * 4 };
+
+/* Quad q of a group for 8 rows, codes as unsigned bytes; `bits` and q are constants. */
+ALWAYS __m256i code(const int bits, const uint8_t *p, int q)
+{
+    __m256i w = _mm256_setzero_si256();
+    int have = 0, quads = bits == 6 ? 4 : 8;
+    p += q / quads * LINE * bits / 2;
+    q %= quads;
+    if (bits >= 4) {
+        w = bits_at(line(p + q / 2 * LINE), q % 2 * -4, 15);
+        p += quads / 2 * LINE;
+        have = 4;
+    }
+    if (bits == 2 || bits == 3 || bits == 6) {
+        __m256i v = bits_at(line(p + q / 4 * LINE), have - q % 4 * 2, 3 << have);
+        w = have ? _mm256_or_si256(w, v) : v;
+        p += quads / 4 * LINE;
+        have += 2;
+    }
+    if (bits == 3 || bits == 5) w = _mm256_or_si256(w, bits_at(line(p), have - q, 1 << have));
+    return w;
 }
 
 ALWAYS __m256 f16x8(const void *p)

@@ -4,30 +4,6 @@
 
 #include <limits.h>
 
-enum { LINE = KERN_ROWS * 4 };
-
-/* Quad q of a group for 8 rows, codes as unsigned bytes; `bits` and q are constants. */
-ALWAYS __m256i code(const int bits, const uint8_t *p, int q)
-{
-    __m256i w = _mm256_setzero_si256();
-    int have = 0, quads = bits == 6 ? 4 : 8;
-    p += q / quads * LINE * bits / 2;
-    q %= quads;
-    if (bits >= 4) {
-        w = bits_at(line(p + q / 2 * LINE), q % 2 * -4, 15);
-        p += quads / 2 * LINE;
-        have = 4;
-    }
-    if (bits == 2 || bits == 3 || bits == 6) {
-        __m256i v = bits_at(line(p + q / 4 * LINE), have - q % 4 * 2, 3 << have);
-        w = have ? _mm256_or_si256(w, v) : v;
-        p += quads / 4 * LINE;
-        have += 2;
-    }
-    if (bits == 3 || bits == 5) w = _mm256_or_si256(w, bits_at(line(p), have - q, 1 << have));
-    return w;
-}
-
 ALWAYS void codes_all(const int bits, struct kern_tile *t, const uint8_t *p, int ng,
                       const int8_t *lv)
 {
@@ -120,10 +96,11 @@ static void unpack_u8(struct kern_tile *t, const struct kern_fmt *f, const uint8
                       int n)
 {
     const uint8_t *p = block + kern_block_bytes(f, ng) - (size_t)ng * KERN_ROWS * 4 * f->bits;
-    (void)n;
+    bool packed = n == 1 && !f->levels && f->bits >= 4; /* then gemm_u8 takes codes apart itself */
     scales_of(t, f, block, ng);
-    t->bits = 8;
-    t->codes = f->bits == 8 ? p : t->code[0][0];
+    t->bits = packed ? f->bits : 8;
+    t->codes = packed || f->bits == 8 ? p : t->code[0][0];
+    if (packed) return;
     switch (f->bits) {
     case 2: codes_all(2, t, p, ng, NULL); break;
     case 3: codes_all(3, t, p, ng, NULL); break;

@@ -73,7 +73,6 @@ ALWAYS __m128i sums(const int8_t *q)
     return _mm_sub_epi32(_mm_hadd_epi32(low, high), _mm_set1_epi32(16 * 128));
 }
 
-/* kern__act_totals. */
 ALWAYS void totals(const struct kern_act *a, size_t row)
 {
     __m512i s = _mm512_loadu_si512(a->sum + row * 16);
