@@ -106,7 +106,7 @@ void llm_info(const struct llm *m, struct llm_info *info)
                               .vocab = d->vocab,
                               .ctx_train = d->ctx,
                               .params = m->params,
-                              .weight_bytes = m->packed.bytes,
+                              .weight_bytes = m->weight_bytes,
                               .scratch_bytes = m->scratch_bytes + nn_scratch_bytes(m->nn),
                               .macs_per_token = m->macs - m->head.rows * m->head.k,
                               .macs_head = m->head.rows * m->head.k,

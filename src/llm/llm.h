@@ -37,6 +37,7 @@ enum llm_pooling { LLM_POOLING_NONE, LLM_POOLING_MEAN, LLM_POOLING_CLS, LLM_POOL
 struct llm_opts {
     int max_rows;      /* of a step */
     bool no_head;      /* the LM head is not loaded: only hidden rows can be wanted */
+    bool peek;         /* no matrix is loaded: for llm_info alone */
     const char *packs; /* folder that keeps packed weights between runs (packfile.h), or NULL */
     const char *path;  /* of the model, for packs */
     void (*progress)(void *arg, int64_t done, int64_t total); /* bytes packed; may be NULL */

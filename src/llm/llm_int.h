@@ -62,7 +62,7 @@ struct llm {
     void *scratch;
     size_t scratch_bytes;
     int64_t macs, params;
-    size_t token_bytes;
+    size_t weight_bytes, token_bytes;
     int max_rows;
 };
 

@@ -332,11 +332,9 @@ static struct packfile_key pack_key(const struct llm__load *l, const char *path)
 }
 
 /* The region of all matrices, filled by an earlier run or to be filled by us. */
-static int find_packed(struct llm__load *l, const struct llm_opts *o, struct err *e)
+static int find_packed(struct llm__load *l, const struct llm_opts *o, size_t total, struct err *e)
 {
     struct packfile *p = &l->m->packed;
-    size_t total = 0;
-    for (size_t i = 0; i < l->n_bound; i++) total += nn_mat_bytes(l->bound[i].mat);
     struct packfile_key key = pack_key(l, o->path);
     int rc = packfile_open(p, o->packs, &key, total, e);
     if (!rc && p->found && nn_checksum(l->m->nn, p->data, total) != p->sum)
@@ -347,9 +345,21 @@ static int find_packed(struct llm__load *l, const struct llm_opts *o, struct err
 static int pack(struct llm__load *l, const struct llm_opts *o, struct err *e)
 {
     struct llm *m = l->m;
-    int rc = find_packed(l, o, e);
+    size_t at = 0, total = 0;
+    for (size_t i = 0; i < l->n_bound; i++) {
+        struct bound *b = &l->bound[i];
+        size_t bytes = nn_mat_bytes(b->mat);
+        int64_t size = b->mat->rows * b->mat->k;
+        double share = b->expert ? (double)m->dims.experts_used / m->dims.experts : 1;
+        total += bytes;
+        m->params += size;
+        m->macs += (int64_t)((double)size * share);
+        m->token_bytes += (size_t)((double)bytes * share);
+    }
+    m->weight_bytes = total;
+    if (o->peek) return 0;
+    int rc = find_packed(l, o, total, e);
     if (rc) return rc;
-    size_t at = 0, total = m->packed.bytes;
     for (size_t i = 0; i < l->n_bound; i++) {
         struct bound *b = &l->bound[i];
         size_t bytes = nn_mat_bytes(b->mat);
@@ -360,11 +370,6 @@ static int pack(struct llm__load *l, const struct llm_opts *o, struct err *e)
             gguf_forget(m->g, b->tensor);
             if (o->progress) o->progress(o->progress_arg, (int64_t)at, (int64_t)total);
         }
-        int64_t size = b->mat->rows * b->mat->k;
-        m->params += size;
-        double share = b->expert ? (double)m->dims.experts_used / m->dims.experts : 1;
-        m->macs += (int64_t)((double)size * share);
-        m->token_bytes += (size_t)((double)bytes * share);
     }
     if (!m->packed.found) packfile_keep(&m->packed, nn_checksum(m->nn, m->packed.data, total));
     return 0;

@@ -126,6 +126,29 @@ void nn__rows(struct nn *nn, nn__row_fn *fn, void *arg, int n, long cost)
     for (int i = 0; i < n; i++) fn(nn, arg, i);
 }
 
+struct share_job {
+    struct nn *nn;
+    void (*fn)(void *arg, int i);
+    void *arg;
+    int n;
+};
+
+static void share_worker(void *arg, int worker)
+{
+    struct share_job *j = arg;
+    long at, end;
+    (void)worker;
+    while ((at = nn__take(j->nn, j->n, 1, &end)) >= 0) j->fn(j->arg, (int)at);
+}
+
+void nn_share(struct nn *nn, int n, void (*fn)(void *arg, int i), void *arg)
+{
+    if (n > 1)
+        nn__run(nn, share_worker, &(struct share_job){nn, fn, arg, n});
+    else if (n == 1)
+        fn(arg, 0);
+}
+
 struct row_job {
     float *out;
     const float *x, *w, *b;

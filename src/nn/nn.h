@@ -30,6 +30,8 @@ size_t nn_scratch_bytes(const struct nn *nn);
 const struct kern *nn_kern(const struct nn *nn);
 int nn_threads(const struct nn *nn);
 bool nn_exact(const struct nn *nn);
+/* fn(arg, i) for i of 0 .. n - 1, on all workers at once, in no order. */
+void nn_share(struct nn *nn, int n, void (*fn)(void *arg, int i), void *arg);
 
 /* A weight matrix, packed as kern.h says. */
 struct nn_mat {
