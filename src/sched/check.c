@@ -8,7 +8,9 @@ static void check_job(const struct sched *s, const struct sched__job *j)
 {
     assert(j->used && j->n >= j->spec.prompt && j->n <= j->spec.prompt + j->spec.max_tokens);
     assert(j->computed >= 0 && j->computed <= j->reached && j->computed + j->planned <= j->n);
-    assert(j->n == j->spec.prompt || j->reached >= j->n - 1);
+    assert(j->n - j->brought >= j->spec.prompt &&
+           j->reached >= (j->brought ? j->n - j->brought : 0));
+    assert(j->drafted >= 0 && j->n + j->drafted <= j->spec.prompt + j->spec.max_tokens);
     assert(j->computed < j->n || j->due);
     assert(!j->planned || s->n_step);
     if (j->n_pages == 0) {
@@ -16,7 +18,8 @@ static void check_job(const struct sched *s, const struct sched__job *j)
         return;
     }
     assert(j->n_pages <= s->pages_max && j->n_pages * SCHED_PAGE >= j->computed + j->planned);
-    assert(j->n_pages == sched__pages_of(j->n) || j->n_pages == sched__pages_of(j->n - 1));
+    assert(j->n_pages >= sched__pages_of(j->n - j->brought));
+    assert(j->n_pages <= sched__pages_of(j->n + (j->planned || j->due ? j->drafted : 0)));
     for (int i = 0; i < j->n_pages; i++) {
         const struct sched__page *p = &s->pages[j->pages[i]];
         s->count[j->pages[i]]++;
@@ -43,9 +46,7 @@ static void check_jobs(const struct sched *s)
         check_job(s, j);
         running += j->n_pages > 0;
         if (i == 0) continue;
-        const struct sched__job *before = &s->jobs[s->order[i - 1]];
-        assert(before->spec.priority > j->spec.priority ||
-               (before->spec.priority == j->spec.priority && before->arrival < j->arrival));
+        assert(sched__job_before(&s->jobs[s->order[i - 1]], j));
     }
     assert(running == s->n_running && running <= s->limits.running);
 }
@@ -61,8 +62,8 @@ static void check_tenants(const struct sched *s)
             awake += j->tenant == t && !j->paused;
             assert(j->tenant != t || j->spec.tenant == t->id);
         }
-        assert(t->jobs == jobs && t->awake == awake && (!jobs || t->known));
-        assert(!awake || t->counter >= s->floor);
+        awake += t->visits;
+        assert(t->jobs == jobs && t->awake == awake && (!(jobs + t->visits) || t->known));
     }
 }
 

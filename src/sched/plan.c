@@ -1,10 +1,10 @@
 /* Which rows the next step computes, for whom there are pages, and what a computed step leaves.
  *
- * A plan is made in three passes over the jobs in their order: who starts, who gets the page that its
- * next token needs, who gets rows. Pages are settled before the first row is given, so no job loses
- * them that is in the plan.
- * It always moves: a job starts with pages for all its tokens, so only one that has just sampled a
- * token needs another page, and whoever loses pages for it loses them to a token that stays; the first
+ * A plan is made in passes over the jobs in their order: who starts, who gets the pages that its
+ * next tokens need, who gets rows, and whose guesses are computed beside them. Pages are settled before
+ * the first row is given, so no job loses them that is in the plan; guesses take what is left.
+ * It always moves: a job starts with pages for all its tokens, so only one whose answer has just gone
+ * on needs more, and whoever loses pages for it loses them to tokens that stay; the first
  * in the order loses them to nobody, and alone every job fits. A job whose turn it is to start and that
  * has no room lets none behind it start.
  * Invariant: full computed pages of a job are in the tree, each the child of the one before it. */
@@ -18,10 +18,9 @@ static bool wants(const struct sched__job *j)
     return !j->paused && !j->due && j->n < j->spec.prompt + j->spec.max_tokens;
 }
 
-/* Its one row is for a sampled token. */
-static bool decodes(const struct sched__job *j)
+bool sched__job_decodes(const struct sched__job *j)
 {
-    return j->n_pages && wants(j) && j->n > j->spec.prompt && j->computed == j->n - 1;
+    return j->n_pages && wants(j) && j->brought && j->n - j->computed <= j->brought;
 }
 
 static bool comes_before(const struct sched__job *a, const struct sched__job *b)
@@ -59,13 +58,18 @@ static void sort_turn(struct sched *s)
 
 static void set_turns(struct sched *s)
 {
-    for (int i = 0; i < s->limits.tenants; i++) s->tenants[i].ahead = 0;
+    for (int i = 0; i < s->limits.tenants; i++) {
+        s->tenants[i].ahead = 0;
+        s->tenants[i].wants = s->tenants[i].visits > 0;
+    }
     for (int i = 0; i < s->n_jobs; i++) {
         struct sched__job *j = &s->jobs[s->order[i]];
         s->turn[i] = s->order[i];
+        if (wants(j)) j->tenant->ahead += j->n - (j->n_pages ? j->computed : j->found);
+        j->tenant->wants |= wants(j) && !sched__job_decodes(j);
         j->tag = j->tenant->counter + j->tenant->ahead;
-        if (wants(j)) j->tenant->ahead += j->n - j->computed;
     }
+    sched__tenant_clock(s);
     sort_turn(s);
     s->last = s->n_jobs - 1;
 }
@@ -93,7 +97,7 @@ static int32_t next_in_tree(const struct sched *s, const struct sched__job *j, i
                             j->spec.tokens + page * SCHED_PAGE);
 }
 
-/* j has its tokens up to `to` in pages now. Returns how many of them it never had before. */
+/* Returns how many of the tokens up to `to` it never had before. */
 static int advance(struct sched__job *j, int to)
 {
     int n = to > j->reached ? to - j->reached : 0;
@@ -104,7 +108,9 @@ static int advance(struct sched__job *j, int to)
 
 static void count_hit(struct sched *s, struct sched__job *j, int to)
 {
-    int n = advance(j, to);
+    int prompt = j->spec.prompt, had = j->reached < prompt ? j->reached : prompt;
+    advance(j, to);
+    int n = (j->reached < prompt ? j->reached : prompt) - had;
     j->cached += n;
     s->prefix_hit += n;
 }
@@ -136,11 +142,17 @@ static bool worth_it(const struct sched *s, const struct sched__job *j, int hits
     return stay < s->limits.running && room - sched__pages_of(j->n) >= (stay ? stay + 1 : 0);
 }
 
+int sched__job_find(const struct sched *s, const struct sched__job *j)
+{
+    int hits = 0;
+    while ((j->pages[hits] = next_in_tree(s, j, hits)) != NONE) hits++;
+    return hits;
+}
+
 static bool start(struct sched *s, int at)
 {
     struct sched__job *j = &s->jobs[s->turn[at]];
-    int hits = 0, pages = sched__pages_of(j->n);
-    while ((j->pages[hits] = next_in_tree(s, j, hits)) != NONE) hits++;
+    int hits = sched__job_find(s, j), pages = sched__pages_of(j->n);
     if (!fits(s, j, hits) && !worth_it(s, j, hits)) return false;
     while (!fits(s, j, hits)) {
         struct sched__job *v = last_running(s);
@@ -161,9 +173,10 @@ static bool start(struct sched *s, int at)
 static int prompt_rows(const struct sched *s)
 {
     int rows = s->limits.step_tokens, decoding = 0;
-    for (int i = 0; i < s->n_jobs; i++) decoding += decodes(&s->jobs[s->order[i]]);
+    for (int i = 0; i < s->n_jobs; i++) decoding += sched__job_decodes(&s->jobs[s->order[i]]);
     rows -= decoding;
-    return decoding && rows > s->limits.prefill_tokens ? s->limits.prefill_tokens : rows;
+    int most = decoding ? s->limits.prefill_tokens : SCHED_ALONE * s->limits.prefill_tokens;
+    return rows < most ? rows : most;
 }
 
 /* Starts those for whom there are rows. */
@@ -172,21 +185,22 @@ static void start_some(struct sched *s)
     int rows = prompt_rows(s);
     for (int i = 0; i < s->n_jobs && rows > 0; i++) {
         const struct sched__job *j = &s->jobs[s->turn[i]];
-        if (!wants(j) || decodes(j)) continue;
+        if (!wants(j)) continue;
         if (!j->n_pages && !start(s, i)) return;
-        rows -= j->n - j->computed;
+        rows -= j->n - j->computed - sched__job_decodes(j);
     }
 }
 
 static void grow(struct sched *s, struct sched__job *j)
 {
-    if (sched__pages_of(j->n) == j->n_pages) return;
-    while (sched__page_left(s) == 0) {
-        struct sched__job *v = last_running(s);
-        put_back(s, v);
-        if (v == j) return;
+    while (j->n_pages < sched__pages_of(j->n)) {
+        while (sched__page_left(s) == 0) {
+            struct sched__job *v = last_running(s);
+            put_back(s, v);
+            if (v == j) return;
+        }
+        j->pages[j->n_pages++] = sched__page_take(s);
     }
-    j->pages[j->n_pages++] = sched__page_take(s);
 }
 
 /* What others have computed since: j takes their pages for its own. */
@@ -221,17 +235,64 @@ static bool in_the_making(const struct sched *s, const struct sched__job *j,
     return false;
 }
 
+/* So many more of its tokens are in the plan. */
 static void give_rows(struct sched *s, int32_t id, int rows, struct sched_slice *out)
 {
     struct sched__job *j = &s->jobs[id];
-    j->planned = rows;
-    s->step[s->n_step++] = id;
-    *out = (struct sched_slice){.job = id,
-                                .tokens = j->spec.tokens + j->computed,
-                                .n = rows,
-                                .pos = j->computed,
-                                .pages = j->pages,
-                                .sample = j->computed + rows == j->n};
+    if (!j->planned) {
+        j->slice = s->n_step;
+        s->step[s->n_step++] = id;
+    }
+    j->planned += rows;
+    out[j->slice] = (struct sched_slice){.job = id,
+                                         .tokens = j->spec.tokens + j->computed,
+                                         .n = j->planned,
+                                         .pos = j->computed,
+                                         .pages = j->pages,
+                                         .sample = j->computed + j->planned == j->n};
+}
+
+/* The first of what it brought for each who decodes, then the rest and prompts in turn. */
+static void give_all_rows(struct sched *s, int rows, struct sched_slice *out)
+{
+    for (int i = 0; i < s->n_jobs; i++)
+        if (sched__job_decodes(&s->jobs[s->turn[i]])) give_rows(s, s->turn[i], 1, out);
+    int decoding = s->n_step;
+    for (int i = 0; i < s->n_jobs && rows > 0; i++) {
+        struct sched__job *j = &s->jobs[s->turn[i]];
+        if (!j->n_pages || !wants(j)) continue;
+        if (!j->planned) {
+            catch_up(s, j);
+            if (in_the_making(s, j, out + decoding, s->n_step - decoding)) continue;
+        }
+        int left = j->n - j->computed - j->planned, n = left < rows ? left : rows;
+        if (n) give_rows(s, s->turn[i], n, out);
+        rows -= n;
+    }
+}
+
+/* Guesses, while the step is small enough for them. */
+static void give_drafts(struct sched *s, struct sched_slice *out)
+{
+    int left = s->limits.draft_rows;
+    for (int i = 0; i < s->n_step; i++) {
+        left -= out[i].n;
+        if (!sched__job_decodes(&s->jobs[s->step[i]])) left = 0;
+    }
+    for (int i = 0; i < s->n_jobs; i++) {
+        struct sched__job *j = &s->jobs[s->turn[i]];
+        int n = 0;
+        if (j->due) continue; /* they are computed, and what came of them is not known yet */
+        if (j->planned && out[j->slice].sample) n = j->drafted < left ? j->drafted : left;
+        while (n > 0 && sched__pages_of(j->n + n) > j->n_pages && sched__page_left(s))
+            j->pages[j->n_pages++] = sched__page_take(s);
+        if (n > j->n_pages * SCHED_PAGE - j->n) n = j->n_pages * SCHED_PAGE - j->n;
+        j->drafted = n > 0 ? n : 0;
+        if (n <= 0) continue;
+        out[j->slice].n += n;
+        out[j->slice].drafted = n;
+        left -= n;
+    }
 }
 
 int sched_plan(struct sched *s, struct sched_slice *out, int max)
@@ -240,20 +301,9 @@ int sched_plan(struct sched *s, struct sched_slice *out, int max)
     set_turns(s);
     start_some(s);
     for (int i = 0; i < s->n_jobs; i++)
-        if (decodes(&s->jobs[s->turn[i]])) grow(s, &s->jobs[s->turn[i]]);
-    int rows = prompt_rows(s);
-    for (int i = 0; i < s->n_jobs; i++)
-        if (decodes(&s->jobs[s->turn[i]])) give_rows(s, s->turn[i], 1, &out[s->n_step]);
-    int decoding = s->n_step;
-    for (int i = 0; i < s->n_jobs && rows > 0; i++) {
-        struct sched__job *j = &s->jobs[s->turn[i]];
-        if (!j->n_pages || !wants(j) || j->planned) continue;
-        catch_up(s, j);
-        if (in_the_making(s, j, out + decoding, s->n_step - decoding)) continue;
-        int n = j->n - j->computed < rows ? j->n - j->computed : rows;
-        give_rows(s, s->turn[i], n, &out[s->n_step]);
-        rows -= n;
-    }
+        if (sched__job_decodes(&s->jobs[s->turn[i]])) grow(s, &s->jobs[s->turn[i]]);
+    give_all_rows(s, prompt_rows(s), out);
+    give_drafts(s, out);
     return s->n_step;
 }
 
@@ -272,16 +322,21 @@ static void share(struct sched *s, struct sched__job *j, int page)
     }
 }
 
+int sched__job_advance(struct sched *s, struct sched__job *j, int to)
+{
+    for (int page = j->computed / SCHED_PAGE; page < to / SCHED_PAGE; page++) share(s, j, page);
+    return advance(j, to);
+}
+
 void sched_computed(struct sched *s)
 {
     assert(s->n_step);
     for (int i = 0; i < s->n_step; i++) {
         struct sched__job *j = &s->jobs[s->step[i]];
         if (!j->planned) continue; /* ended, its id may be another's by now */
-        int from = j->computed, to = from + j->planned;
-        for (int page = from / SCHED_PAGE; page < to / SCHED_PAGE; page++) share(s, j, page);
-        int n = advance(j, to);
-        if (to <= j->spec.prompt) j->tenant->counter += n; /* what was sampled: sched_token */
+        int to = j->computed + j->planned, n = sched__job_advance(s, j, to);
+        if (to <= j->spec.prompt)
+            sched__tenant_served(s, j->tenant, n); /* what was sampled: sched_tokens */
         j->due = to == j->n;
         j->planned = 0;
     }
@@ -291,7 +346,11 @@ void sched_computed(struct sched *s)
 void sched_undone(struct sched *s)
 {
     assert(s->n_step);
-    for (int i = 0; i < s->n_step; i++) s->jobs[s->step[i]].planned = 0;
+    for (int i = 0; i < s->n_step; i++) {
+        struct sched__job *j = &s->jobs[s->step[i]];
+        if (j->planned) sched__job_undraft(s, j);
+        j->planned = 0;
+    }
     s->n_step = 0;
 }
 

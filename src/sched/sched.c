@@ -1,7 +1,6 @@
 /* The doors: memory, jobs that come, get tokens, pause and go.
  *
- * Invariant: a job is in `order` from sched_add to sched_end, behind those of higher priority and
- * those that came before it. Which of them a step computes is plan.c's. */
+ * Invariant: a job is in `order` from sched_add to sched_end. Which of them a step computes is plan.c's. */
 #include "sched_int.h"
 
 #include <assert.h>
@@ -22,6 +21,7 @@ static size_t lay_out(struct sched *s, char *mem, const struct sched_limits *l)
     assert(l->jobs >= 1 && l->running >= 1 && l->running <= l->jobs && l->tenants >= 1);
     assert(l->pages >= 1 && l->pages <= 1 << 30 && l->ctx >= 1 && l->ctx <= 1 << 30);
     assert(l->step_tokens >= l->running && l->prefill_tokens >= 1);
+    assert(l->draft_rows >= 0 && l->draft_rows <= l->step_tokens);
     s->limits = *l;
     s->pages_max = sched__pages_of(l->ctx);
     if (s->pages_max > l->pages) s->pages_max = l->pages;
@@ -87,6 +87,13 @@ static int refuse(const struct sched *s, const struct sched_spec *p, struct err 
     return 0;
 }
 
+bool sched__job_before(const struct sched__job *a, const struct sched__job *b)
+{
+    if (a->spec.priority != b->spec.priority) return a->spec.priority > b->spec.priority;
+    if (a->deadline != b->deadline) return a->deadline < b->deadline;
+    return a->arrival < b->arrival;
+}
+
 int sched_add(struct sched *s, const struct sched_spec *spec, int *job, struct err *e)
 {
     int rc = refuse(s, spec, e);
@@ -103,29 +110,59 @@ int sched_add(struct sched *s, const struct sched_spec *spec, int *job, struct e
                              .pages = j->pages,
                              .n = spec->prompt,
                              .used = true};
-    for (; at > 0 && s->jobs[s->order[at - 1]].spec.priority < spec->priority; at--)
-        s->order[at] = s->order[at - 1];
-    s->order[at] = id;
     t->jobs++;
     sched__tenant_wake(s, t);
+    j->found = sched__job_find(s, j) * SCHED_PAGE;
+    j->deadline = t->counter + spec->prompt - j->found;
+    for (; at > 0 && sched__job_before(j, &s->jobs[s->order[at - 1]]); at--)
+        s->order[at] = s->order[at - 1];
+    s->order[at] = id;
     *job = id;
     return 0;
 }
 
-void sched_token(struct sched *s, int job, int32_t id)
+static int room_of(const struct sched__job *j)
+{
+    return j->spec.prompt + j->spec.max_tokens - j->n;
+}
+
+void sched_tokens(struct sched *s, int job, const int32_t *ids, int n, int kept)
 {
     struct sched__job *j = job_of(s, job);
-    assert(j->due && j->n < j->spec.prompt + j->spec.max_tokens);
-    j->spec.tokens[j->n++] = id;
+    bool runs = j->n_pages > 0; /* else it was put back in the meantime */
+    assert(j->due && n >= 1 && n <= room_of(j) && kept >= 0 && kept < n);
+    assert(!runs || (kept <= j->drafted &&
+                     memcmp(j->spec.tokens + j->n, ids, (size_t)kept * sizeof *ids) == 0));
+    memcpy(j->spec.tokens + j->n, ids, (size_t)n * sizeof *ids);
+    j->n += n;
+    j->brought = n - kept;
+    if (j->reached < j->n - j->brought) j->reached = j->n - j->brought;
     j->due = false;
-    j->tenant->counter += 2;
+    sched__tenant_served(s, j->tenant, 2L * n);
+    if (runs) sched__job_advance(s, j, j->computed + kept);
+    sched__job_undraft(s, j);
+}
+
+void sched_draft(struct sched *s, int job, const int32_t *ids, int n)
+{
+    struct sched__job *j = job_of(s, job);
+    int room = room_of(j) - 1; /* behind the last of them one is sampled */
+    assert(s->n_step == 0 && !j->due && n >= 0);
+    j->drafted = n < room ? n : room > 0 ? room : 0;
+    memcpy(j->spec.tokens + j->n, ids, (size_t)j->drafted * sizeof *ids);
+}
+
+void sched__job_undraft(struct sched *s, struct sched__job *j)
+{
+    while (j->n_pages > sched__pages_of(j->n)) sched__page_drop(s, j->pages[--j->n_pages]);
+    j->drafted = 0;
 }
 
 void sched__job_release(struct sched *s, struct sched__job *j)
 {
     if (j->n_pages == 0) return;
     while (j->n_pages) sched__page_drop(s, j->pages[--j->n_pages]);
-    j->computed = 0;
+    j->computed = j->drafted = 0;
     s->n_running--;
 }
 
@@ -134,7 +171,7 @@ void sched_end(struct sched *s, int job)
     struct sched__job *j = job_of(s, job);
     int at = 0;
     sched__job_release(s, j);
-    if (!j->paused) sched__tenant_sleep(s, j->tenant);
+    if (!j->paused) sched__tenant_sleep(j->tenant);
     j->tenant->jobs--;
     while (s->order[at] != job) at++;
     s->n_jobs--;
@@ -153,7 +190,7 @@ void sched_pause(struct sched *s, int job, bool paused)
     if (j->paused == paused) return;
     j->paused = paused;
     if (paused)
-        sched__tenant_sleep(s, j->tenant);
+        sched__tenant_sleep(j->tenant);
     else
         sched__tenant_wake(s, j->tenant);
 }
@@ -167,7 +204,9 @@ void sched_job_info(const struct sched *s, int job, struct sched_job_info *info)
                                     .tokens = j->n,
                                     .pages = j->n_pages,
                                     .preempted = j->preempted,
-                                    .running = j->n_pages > 0};
+                                    .running = j->n_pages > 0,
+                                    .tag = j->tag,
+                                    .decodes = sched__job_decodes(j)};
 }
 
 void sched_info(const struct sched *s, struct sched_info *info)

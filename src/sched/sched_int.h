@@ -21,24 +21,30 @@ struct sched__tenant {
     uint64_t id;
     int64_t counter; /* virtual: tokens served, weighted */
     int64_t ahead;   /* while a plan is made: what its jobs so far want */
-    int jobs, awake; /* awake: jobs that are not paused */
-    bool known;
+    int jobs, awake; /* awake: jobs that are not paused, and visits */
+    int visits;
+    bool known, wants; /* wants: rows for a prompt, when the last plan was made, or vectors */
 };
 
 struct sched__job {
     struct sched_spec spec;
     struct sched__tenant *tenant;
     uint64_t arrival;
-    int64_t tag;     /* the tenant's counter when this job's turn will come */
-    int32_t *pages;  /* [pages_max] */
-    int n_pages;     /* 0: it waits */
-    int n, computed; /* tokens known; of them, those in pages. computed < n unless due */
+    int64_t deadline; /* the tenant's counter at the arrival, and what the job wanted then */
+    int64_t tag;      /* the tenant's counter when this job will have what it wants */
+    int32_t *pages;   /* [pages_max] */
+    int n_pages;      /* 0: it waits */
+    int n, computed;  /* tokens known; of them, those in pages. computed < n unless due */
     int reached; /* the most that `computed` has been: what comes again is neither hit nor service */
-    int planned; /* rows in the step that is being computed */
+    int found;   /* tokens of the prompt that were in the tree at the arrival */
+    int brought; /* the last tokens of n, with which the answer went on; 0: none yet */
+    int planned; /* rows in the step that is being computed, without drafted ones */
+    int slice;   /* where it stands in the plan */
+    int drafted; /* tokens behind n: wanted by sched_draft, then in the plan, then computed */
     int cached, preempted;
     int next_free;
     bool used, paused;
-    bool due; /* its last row was computed: sched_token is to come */
+    bool due; /* its last row was computed: sched_tokens is to come */
 };
 
 struct sched {
@@ -55,10 +61,11 @@ struct sched {
     int n_free, n_cached;
 
     struct sched__tenant *tenants;
-    int64_t floor; /* the least counter among tenants awake, or when the last one fell asleep */
+    int64_t now;    /* virtual time */
+    int64_t served; /* of all, that has not moved it yet */
 
     struct sched__job *jobs;
-    int32_t *order; /* [n_jobs] by priority, then arrival */
+    int32_t *order; /* [n_jobs] by sched__job_before */
     int32_t *turn;  /* [n_jobs] in the order in which this plan serves them */
     int n_jobs, n_running;
     int last;                  /* turn[i] holds no pages for i > last */
@@ -99,10 +106,28 @@ void sched__tree_remove(struct sched *s, int32_t p);
 /* NULL: there is no room. */
 struct sched__tenant *sched__tenant_find(struct sched *s, uint64_t id);
 void sched__tenant_wake(struct sched *s, struct sched__tenant *t);
-void sched__tenant_sleep(struct sched *s, struct sched__tenant *t);
+void sched__tenant_sleep(struct sched__tenant *t);
+void sched__tenant_served(struct sched *s, struct sched__tenant *t, int64_t n);
+/* Brings virtual time up to date. */
+void sched__tenant_clock(struct sched *s);
+
+/* plan.c */
+/* Its first pages that are in the tree, set in j->pages; a place behind them is written, too. */
+int sched__job_find(const struct sched *s, const struct sched__job *j);
 
 /* sched.c */
+/* By priority, of those of a tenant then by deadline, then by arrival. */
+bool sched__job_before(const struct sched__job *a, const struct sched__job *b);
 /* Its pages are given back; those in the tree stay there. */
 void sched__job_release(struct sched *s, struct sched__job *j);
+/* Drafted tokens are forgotten, and pages taken for them given back. */
+void sched__job_undraft(struct sched *s, struct sched__job *j);
+
+/* plan.c */
+/* Its rows are for the tokens with which its answer went on. */
+bool sched__job_decodes(const struct sched__job *j);
+/* j has its tokens up to `to` in pages now: those that became full go into the tree. Returns how many of
+ * the tokens it never had before. */
+int sched__job_advance(struct sched *s, struct sched__job *j, int to);
 
 #endif

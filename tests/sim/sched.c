@@ -1,5 +1,6 @@
 /* Random lives of the scheduler: sched_sim SEEDS [FIRST]. Each seed draws limits, texts that share beginnings,
- * arrivals, cancels, pauses, late tokens and failed steps, and drives the scheduler that ships until every job
+ * arrivals, cancels, pauses, answers that go on
+ * with one token or many, guesses, late tokens and failed steps, and drives the scheduler that ships until every job
  * has ended. After each step sched_check looks at its inside; this file looks from outside and knows nothing of
  * pages but what an engine would do to them:
  * - what stands in a page at a position is a digest of the salt and all tokens up to there, as keys and values
@@ -18,14 +19,15 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { JOBS = 24, PAGES = 80, CTX = 400, TEXTS = 4 };
+enum { JOBS = 24, PAGES = 80, CTX = 400, TEXTS = 4, TENANTS = 8, DRAFTED = 16, BROUGHT = 60 };
 
 struct request {
-    bool alive, paused, due, decoding; /* decoding: its next row is for a token it sampled */
+    bool alive, paused, due, decoding; /* decoding: its next row is for a token of its answer */
     struct sched_spec spec;
     uint64_t digest[CTX];             /* of its tokens up to each */
     int n, computed, preempted, stop; /* stop: tokens after which it ends */
     int reached, cached;              /* the most that was computed or found; found beyond that */
+    int brought, offered, drafted;    /* tokens that came last; guesses for this step; computed */
     bool was_running;
     long life; /* whose this id is */
 };
@@ -45,6 +47,11 @@ enum what {
     REFUSED,
     PUT_BACK_PAUSED,
     ALONE_FULL,
+    VISITED,
+    MANY,
+    IN_PARTS,
+    GUESSED,
+    KEPT,
     WHATS
 };
 static const char *const names[WHATS] = {
@@ -62,6 +69,11 @@ static const char *const names[WHATS] = {
     "refused",
     "put back while paused",
     "steps of one job with all pages",
+    "visits",
+    "answers that went on with many tokens",
+    "of them computed in parts",
+    "guesses computed",
+    "of them right",
 };
 static long happened[WHATS];
 
@@ -74,10 +86,11 @@ static struct sim {
     uint64_t content[PAGES][SCHED_PAGE];
     long read[PAGES][SCHED_PAGE], wrote[PAGES][SCHED_PAGE]; /* the step in which it was last */
     struct sched_slice slices[JOBS];
-    int32_t table[JOBS][CTX / SCHED_PAGE + 1]; /* of each slice, as it was planned */
+    int32_t table[JOBS][CTX / SCHED_PAGE + 2]; /* of each slice, as it was planned */
     long life[JOBS];                           /* of each slice's job */
     int n_slices, to_come, alphabet, tenants, salts, priorities;
-    double fail, cancel, pause, late, arrive;
+    int visits[TENANTS], visitor[TENANTS]; /* how many of each, and its number */
+    double fail, cancel, pause, late, arrive, visit, many, guess;
     bool echo; /* tokens follow from the text: equal prompts get equal answers */
     long step, computed_steps, tokens, lives, hits;
 } sim;
@@ -152,23 +165,45 @@ static int alive(void)
     return n;
 }
 
+/* Is there a place for a tenant? One without jobs and visits gives up its own. */
+static bool place_for(uint64_t tenant)
+{
+    bool here[TENANTS] = {false};
+    int n = 0;
+    for (int i = 0; i < sim.l.jobs; i++)
+        if (sim.req[i].alive) here[sim.req[i].spec.tenant] = true;
+    for (int t = 0; t < TENANTS; t++) n += here[t] = here[t] || sim.visits[t];
+    return here[tenant] || n < sim.l.tenants;
+}
+
 /* What sched_add must say. */
 static int verdict(const struct sched_spec *p)
 {
-    int tenants = 0;
-    bool known = false;
     if (p->prompt < 1 || p->max_tokens < 1 || p->prompt + p->max_tokens > sim.l.ctx ||
         p->prompt + p->max_tokens - 1 > sim.l.pages * SCHED_PAGE)
         return ERR_USAGE;
-    for (int i = 0; i < sim.l.jobs; i++) {
-        if (!sim.req[i].alive) continue;
-        bool first = true;
-        for (int k = 0; k < i; k++)
-            first &= !sim.req[k].alive || sim.req[k].spec.tenant != sim.req[i].spec.tenant;
-        tenants += first;
-        known |= sim.req[i].spec.tenant == p->tenant;
+    return alive() == sim.l.jobs || !place_for(p->tenant) ? ERR_LIMIT : 0;
+}
+
+/* Somebody has work beside the steps, or has done with it. */
+static void visit(void)
+{
+    int t = below(sim.tenants);
+    if (!sim.visits[t] || chance(0.3)) {
+        bool room = place_for((uint64_t)t);
+        int visitor = sched_visit(sim.s, (uint64_t)t);
+        MUST(room ? visitor >= 0 : visitor == -1);
+        MUST(!room || !sim.visits[t] || visitor == sim.visitor[t]);
+        sim.visits[t] += room;
+        sim.visitor[t] = visitor;
+        happened[VISITED] += room;
+        return;
     }
-    return alive() == sim.l.jobs || (!known && tenants == sim.l.tenants) ? ERR_LIMIT : 0;
+    int64_t served = sched_served(sim.s, sim.visitor[t]);
+    int n = below(500);
+    sched_charge(sim.s, sim.visitor[t], n);
+    MUST(sched_served(sim.s, sim.visitor[t]) == served + n);
+    if (chance(0.7)) sim.visits[t]--, sched_leave(sim.s, sim.visitor[t]);
 }
 
 static void add(void)
@@ -211,6 +246,34 @@ static void end(int job)
     sim.req[job].alive = false;
 }
 
+static int32_t said_after(uint64_t digest)
+{
+    return (int32_t)((sim.echo ? digest : rng_u64(&sim.rng)) % (uint64_t)sim.alphabet);
+}
+
+static uint64_t digest_after(uint64_t digest, int32_t id)
+{
+    return mix(digest, (uint64_t)id + 1);
+}
+
+/* What may follow, for some; in echoing lives mostly right. */
+static void guess(void)
+{
+    for (int i = 0; i < sim.l.jobs; i++) {
+        struct request *r = &sim.req[i];
+        int32_t ids[DRAFTED];
+        if (!r->alive || r->due) continue;
+        r->offered = chance(sim.guess) ? between(1, DRAFTED) : 0;
+        if (full(r) || !r->offered) continue;
+        uint64_t d = r->digest[r->n - 1];
+        for (int k = 0; k < r->offered; k++) {
+            ids[k] = chance(0.1) ? below(sim.alphabet) : said_after(d);
+            d = digest_after(d, ids[k]);
+        }
+        sched_draft(sim.s, i, ids, r->offered);
+    }
+}
+
 /* Somebody picks up the phone: before a plan, and while a step is computed. */
 static void events(bool in_step)
 {
@@ -219,6 +282,7 @@ static void events(bool in_step)
         add();
         happened[ADDED_IN_STEP] += in_step;
     }
+    if (chance(sim.visit)) visit();
     for (int i = 0; i < sim.l.jobs; i++) {
         struct request *r = &sim.req[i];
         if (!r->alive) continue;
@@ -239,8 +303,11 @@ static void check_slice(int i)
     const struct sched_slice *p = &sim.slices[i];
     struct request *r = &sim.req[p->job];
     struct sched_job_info info = info_of(p->job);
-    MUST(p->job >= 0 && p->job < sim.l.jobs && wants(r) && p->n >= 1 && p->pos + p->n <= r->n);
-    MUST(p->tokens == r->spec.tokens + p->pos && p->sample == (p->pos + p->n == r->n));
+    int own = p->n - p->drafted;
+    MUST(p->job >= 0 && p->job < sim.l.jobs && wants(r) && own >= 1 && p->pos + own <= r->n);
+    MUST(p->tokens == r->spec.tokens + p->pos && p->sample == (p->pos + own == r->n));
+    MUST(p->drafted >= 0 && p->drafted <= r->offered && (p->sample || !p->drafted));
+    MUST(p->pos + p->n < r->spec.prompt + r->spec.max_tokens);
     MUST(info.running && info.tokens == r->n && info.computed == p->pos &&
          info.prompt == r->spec.prompt);
     MUST(info.pages * SCHED_PAGE >= p->pos + p->n);
@@ -267,15 +334,20 @@ static void check_slice(int i)
 
 static void check_rows(void)
 {
-    int rows = 0, prompt = 0;
-    bool somebody_decodes = false;
+    int rows = 0, prompt = 0, drafted = 0;
+    bool somebody_decodes = false, all_decode = true;
     for (int i = 0; i < sim.n_slices; i++) {
         const struct sched_slice *p = &sim.slices[i];
         const struct request *r = &sim.req[p->job];
-        MUST(!r->decoding || (p->n == 1 && p->sample));
+        int own = p->n - p->drafted;
+        MUST(!r->decoding || own <= r->brought);
+        MUST(!r->decoding || r->brought > 1 || p->sample);
+        happened[IN_PARTS] += r->decoding && !p->sample;
         somebody_decodes |= r->decoding;
+        all_decode &= p->pos >= r->spec.prompt;
         rows += p->n;
-        prompt += p->n == 1 && p->pos >= r->spec.prompt ? 0 : p->n;
+        drafted += p->drafted;
+        prompt += own - (p->pos >= r->spec.prompt);
         for (int t = p->pos; t < p->pos + p->n; t++) {
             int32_t page = p->pages[t / SCHED_PAGE];
             MUST(sim.read[page][t % SCHED_PAGE] != sim.step &&
@@ -283,8 +355,9 @@ static void check_rows(void)
             sim.wrote[page][t % SCHED_PAGE] = sim.step;
         }
     }
-    MUST(rows <= sim.l.step_tokens);
-    MUST(!somebody_decodes || prompt <= sim.l.prefill_tokens);
+    MUST(rows <= sim.l.step_tokens && (!drafted || (rows <= sim.l.draft_rows && all_decode)));
+    happened[GUESSED] += drafted;
+    MUST(prompt <= sim.l.prefill_tokens * (somebody_decodes ? 1 : SCHED_ALONE));
 }
 
 /* Who was put back, who was started, whether the numbers add up. */
@@ -306,8 +379,9 @@ static void check_jobs(void)
         if (put_back && r->paused) sim.tokens += r->n; /* what pauses cost is not the scheduler's */
         if (put_back) r->decoding = false;
         if (now.computed > r->reached) {
-            r->cached += now.computed - r->reached;
-            sim.hits += now.computed - r->reached;
+            int prompt = r->spec.prompt, to = now.computed < prompt ? now.computed : prompt;
+            r->cached += to > r->reached ? to - r->reached : 0;
+            sim.hits += to > r->reached ? to - r->reached : 0;
             r->reached = now.computed;
         }
         MUST(now.cached == r->cached && now.cached < r->spec.prompt);
@@ -354,31 +428,58 @@ static void compute(bool fails)
         const struct sched_slice *p = &sim.slices[i];
         struct request *r = &sim.req[p->job];
         bool lost = fails || gone(i);
+        uint64_t digest = 0;
         for (int t = p->pos; t < p->pos + p->n; t++) {
             int32_t page = sim.table[p->job][t / SCHED_PAGE];
-            sim.content[page][t % SCHED_PAGE] = lost ? rng_u64(&sim.rng) : r->digest[t];
+            digest = lost       ? rng_u64(&sim.rng)
+                     : t < r->n ? r->digest[t]
+                                : digest_after(digest, r->spec.tokens[t]);
+            sim.content[page][t % SCHED_PAGE] = digest;
         }
         if (lost) continue;
-        r->computed = p->pos + p->n;
+        r->computed = p->pos + p->n - p->drafted;
         if (r->computed > r->reached) r->reached = r->computed;
-        r->due = r->decoding = p->sample;
+        r->due = p->sample;
+        r->decoding |= p->sample;
+        r->drafted = p->drafted;
     }
 }
 
-/* Sampled tokens come, some late; who has enough ends. */
+/* The answer of job i goes on: with tokens that were guessed, and others. */
+static void go_on(int i)
+{
+    struct request *r = &sim.req[i];
+    int32_t ids[BROUGHT];
+    int room = r->spec.prompt + r->spec.max_tokens - r->n, follow = below(r->drafted + 1), kept = 0;
+    int n = follow + (chance(sim.many) ? between(1, BROUGHT - DRAFTED) : 1);
+    if (n > room) n = room;
+    uint64_t d = r->digest[r->n - 1];
+    for (int k = 0; k < n; k++) {
+        ids[k] = !sim.echo && k < follow ? r->spec.tokens[r->n + k] : said_after(d);
+        d = digest_after(d, ids[k]);
+    }
+    while (kept < r->drafted && kept < n - 1 && ids[kept] == r->spec.tokens[r->n + kept]) kept++;
+    happened[MANY] += n - kept > 1;
+    happened[KEPT] += kept;
+    sched_tokens(sim.s, i, ids, n, kept);
+    for (int k = 0; k < n; k++) {
+        MUST(r->spec.tokens[r->n] == ids[k]);
+        put_digest(r, r->n++);
+    }
+    r->brought = n - kept;
+    if (r->was_running) r->computed += kept;
+    if (r->reached < r->n - r->brought) r->reached = r->n - r->brought;
+    r->due = false;
+    r->drafted = 0;
+}
+
+/* Answers go on, some late; who has enough ends. */
 static void deliver(void)
 {
     for (int i = 0; i < sim.l.jobs; i++) {
         struct request *r = &sim.req[i];
         if (!r->alive || chance(sim.late)) continue;
-        if (r->due) {
-            uint64_t said = sim.echo ? r->digest[r->n - 1] : rng_u64(&sim.rng);
-            int32_t id = (int32_t)(said % (uint64_t)sim.alphabet);
-            sched_token(sim.s, i, id);
-            MUST(r->spec.tokens[r->n] == id);
-            put_digest(r, r->n++);
-            r->due = false;
-        }
+        if (r->due) go_on(i);
         if (r->n >= r->stop) end(i);
     }
 }
@@ -387,6 +488,7 @@ static void step(void)
 {
     sim.step++;
     events(false);
+    guess();
     sim.n_slices = sched_plan(sim.s, sim.slices, sim.l.running);
     for (int i = 0; i < sim.n_slices; i++) check_slice(i);
     check_jobs();
@@ -423,18 +525,22 @@ static void draw(uint64_t seed)
     sim.l.ctx = between(40, CTX);
     sim.l.step_tokens = sim.l.running + below(chance(0.5) ? 20 : 300);
     sim.l.prefill_tokens = between(1, chance(0.5) ? 20 : 200);
+    sim.l.draft_rows = chance(0.5) ? 0 : between(0, sim.l.step_tokens);
     sim.l.seed = rng_u64(&sim.rng);
     sim.to_come = between(1, 60);
     sim.alphabet = between(1, 3);
-    sim.tenants = between(1, 8);
+    sim.tenants = between(1, TENANTS);
     sim.salts = between(1, 3);
     sim.priorities = between(1, 3);
     sim.fail = rate(0.3);
     sim.cancel = rate(0.02);
     sim.pause = rate(0.05);
     sim.late = rate(0.3);
+    sim.many = rate(1);
+    sim.guess = rate(1);
     sim.arrive = chance(0.3) ? 1 : 0.02 + rng_double(&sim.rng) / 3;
     sim.echo = chance(0.5);
+    sim.visit = rate(0.5);
     for (int k = 0; k < TEXTS; k++)
         for (int i = 0, same = k ? below(200) : 0; i < CTX; i++)
             sim.text[k][i] = i < same ? sim.text[k - 1][i] : below(sim.alphabet);

@@ -14,15 +14,15 @@
 
 #include <cmocka.h>
 
-enum { JOBS = 64, ROOM = 9000, SAID = 7 };
+enum { JOBS = 64, BUFFERS = 1024, ROOM = 9000, SAID = 7 };
 
 static struct world {
     struct sched *s;
     struct sched_limits limits;
     struct sched_slice out[JOBS];
     int n;
-    int32_t tokens[JOBS][ROOM]; /* of the job with that number of additions before it */
-    int added, got[JOBS];       /* got: tokens sampled by each job id */
+    int32_t tokens[BUFFERS][ROOM]; /* of the job with that number of additions before it */
+    int added, got[JOBS];          /* got: tokens sampled by each job id */
 } w;
 
 static inline void begin(struct sched_limits l)
@@ -58,7 +58,7 @@ static inline struct sched_limits limits(int running, int pages, int step_tokens
 
 static inline int try_add(struct sched_spec p, int text, int *job, struct err *e)
 {
-    p.tokens = w.tokens[w.added++ % JOBS];
+    p.tokens = w.tokens[w.added++ % BUFFERS];
     for (int i = 0; i < p.prompt && i < ROOM; i++) p.tokens[i] = text * 100000 + i;
     return sched_add(w.s, &p, job, e);
 }
@@ -90,7 +90,7 @@ static inline void sample(void)
 {
     for (int i = 0; i < w.n; i++) {
         if (!w.out[i].sample) continue;
-        sched_token(w.s, w.out[i].job, SAID);
+        sched_tokens(w.s, w.out[i].job, (int32_t[]){SAID}, 1, 0);
         w.got[w.out[i].job]++;
     }
 }

@@ -60,13 +60,13 @@ static void a_prompt_goes_in_chunks_then_tokens_one_by_one(void **state)
     assert_slice(a, 64, 36, true);
     sched_computed(w.s);
     assert_int_equal(plan(), 0); /* its token has not come */
-    sched_token(w.s, a, SAID);
+    sched_tokens(w.s, a, (int32_t[]){SAID}, 1, 0);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(plan(), 1);
         assert_slice(a, 100 + i, 1, true);
         assert_int_equal(w.out[0].tokens[0], SAID);
         sched_computed(w.s);
-        sched_token(w.s, a, SAID);
+        sched_tokens(w.s, a, (int32_t[]){SAID}, 1, 0);
     }
     assert_int_equal(plan(), 0); /* no room for another */
     struct sched_job_info j = job_info(a);
@@ -82,27 +82,27 @@ static void tokens_come_first_and_bound_prompts(void **state)
 {
     (void)state;
     begin(limits(4, 40, 20, 12));
-    int a = add(1, 1, 10, 50), b = add(1, 2, 10, 50), c = add(2, 3, 200, 5);
-    assert_int_equal(step(), 2); /* nobody decodes: the whole step is for prompts */
+    int a = add(1, 1, 10, 50), b = add(1, 2, 8, 50), c = add(2, 3, 200, 5);
+    assert_int_equal(step(), 3); /* nobody decodes: the whole step is for prompts */
     assert_slice(a, 0, 10, true);
-    assert_slice(c, 0, 10, false);
-    assert_false(job_info(b).running); /* no rows, no pages */
-    assert_int_equal(step(), 2);       /* a decodes: 12 rows of prompts */
-    assert_int_equal(w.out[0].job, a);
-    assert_slice(a, 10, 1, true);
-    assert_slice(c, 10, 12, false);
-    assert_int_equal(step(), 3); /* c's tenant has had 22, the other 14 */
-    assert_slice(a, 11, 1, true);
-    assert_slice(b, 0, 10, true);
-    assert_slice(c, 22, 2, false);
+    assert_slice(b, 0, 8, true);
+    assert_slice(c, 0, 2, false);
     int d = add(3, 4, 300, 5);
-    assert_int_equal(step(), 3); /* d's tenant starts where c's is, c came earlier */
-    assert_int_equal(w.out[0].n + w.out[1].n, 2);
-    assert_slice(c, 24, 12, false);
+    assert_int_equal(step(), 3); /* two decode: 12 rows of prompts */
+    assert_int_equal(w.out[2].job, c);
+    assert_slice(a, 10, 1, true);
+    assert_slice(b, 8, 1, true);
+    assert_slice(c, 2, 12, false);
+    assert_false(job_info(d).running); /* no rows, no pages */
     sched_end(w.s, a);
     sched_end(w.s, b);
     assert_int_equal(step(), 1); /* nobody decodes */
-    assert_slice(d, 0, 20, false);
+    assert_slice(c, 14, 20, false);
+    finish();
+    begin(limits(4, 40, 300, 5)); /* nobody decodes: a few times as many rows, not all */
+    d = add(1, 4, 300, 9);
+    step();
+    assert_slice(d, 0, 5 * SCHED_ALONE, false);
     finish();
     begin(limits(4, 40, 5, 12)); /* rows of all: 5 */
     add(1, 1, 1, 9);
@@ -161,16 +161,19 @@ static void who_comes_together_computes_once(void **state)
     finish();
     begin(limits(4, 40, 48, 48)); /* in turns: each goes on from what the other has */
     a = add(1, 1, 200, 9);
-    b = add(2, 1, 200, 9);
     assert_int_equal(step(), 1);
     assert_slice(a, 0, 48, false);
+    b = add(2, 1, 151, 9);
     assert_int_equal(step(), 1);
     assert_slice(b, 32, 48, false); /* a has half of this page, which is no page */
+    c = add(3, 1, 90, 9);
+    assert_int_equal(step(), 2);
+    assert_slice(c, 64, 26, true);
+    assert_slice(b, 80, 22, false); /* c's rows end before this page does; a waits for it */
+    sched_end(w.s, b);
+    sched_end(w.s, c);
     assert_int_equal(step(), 1);
-    assert_slice(a, 64, 48, false); /* the other half came from b */
-    sched_end(w.s, a);
-    assert_int_equal(step(), 1);
-    assert_slice(b, 96, 48, false);
+    assert_slice(a, 96, 48, false); /* the rest came from b */
     finish();
 }
 
@@ -306,12 +309,12 @@ static void alone_a_job_gets_all_pages(void **state)
     (void)state;
     begin(limits(4, 4, 16, 16));
     int a = add(1, 1, 20, 109), b = add(2, 2, 20, 109);
-    run(a, 109);
-    sched_end(w.s, a);
-    run(b, 109 - w.got[b]);
+    run(b, 109); /* a had more by then, and is put back */
+    sched_end(w.s, b);
+    run(a, 109 - w.got[a]);
     assert_true(info().preempted >= 1);
-    assert_int_equal(job_info(b).tokens, 129);
-    assert_int_equal(job_info(b).computed, 128);
+    assert_int_equal(job_info(a).tokens, 129);
+    assert_int_equal(job_info(a).computed, 128);
     assert_pages(4, 0);
     finish();
 }
@@ -372,6 +375,87 @@ static void assert_aborts(void (*misuse)(int job), int job)
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
 }
 
+static void many_tokens_at_once(void **state)
+{
+    int32_t ids[80];
+    (void)state;
+    for (int i = 0; i < 80; i++) ids[i] = SAID + i;
+    begin(limits(4, 20, 64, 16));
+    int a = add(1, 1, 30, 200), b = add(2, 2, 100, 20);
+    assert_int_equal(step(), 2); /* b has 34 rows of its prompt */
+    assert_int_equal(plan(), 2);
+    assert_slice(a, 30, 1, true);
+    assert_slice(b, 34, 16, false);
+    sched_computed(w.s);
+    sched_tokens(w.s, a, ids, 5, 0);
+    assert_pages(1 + 4, 0);
+    assert_int_equal(plan(),
+                     2); /* its first row is for this step, the others are as those of b's prompt */
+    assert_slice(a, 31, 5, true);
+    assert_slice(b, 50, 12, false);
+    assert_memory_equal(slice(a)->tokens, ids, 5 * sizeof *ids);
+    assert_pages(2 + 4, 0);
+    sched_computed(w.s);
+    sched_tokens(w.s, a, ids, 80, 0);
+    assert_int_equal(plan(), 2); /* b's tenant was served less */
+    assert_slice(a, 36, 1, false);
+    assert_slice(b, 62, 16, false);
+    assert_int_equal(job_info(a).pages, 4);
+    sched_end(w.s, b);
+    sched_computed(w.s);
+    assert_int_equal(step(), 1); /* alone: as if it were a prompt, since it decodes 1 + 16 */
+    assert_slice(a, 37, 17, false);
+    while (job_info(a).computed < 116) step();
+    finish();
+}
+
+static void guesses_go_beside(void **state)
+{
+    struct sched_limits l = limits(4, 8, 64, 16);
+    const int32_t ids[] = {1, 2, 3, 4, 5, 6};
+    (void)state;
+    l.draft_rows = 6;
+    begin(l);
+    int a = add(1, 1, 29, 100), b = add(2, 2, 10, 3);
+    step();
+    sched_draft(w.s, a, ids, 6);
+    sched_draft(w.s, b, ids,
+                6); /* two tokens may come yet; behind the first one guess makes sense */
+    assert_int_equal(plan(), 2);
+    assert_int_equal(slice(a)->drafted + slice(b)->drafted, 4);
+    assert_int_equal(slice(b)->drafted, 1);
+    assert_slice(a, 29, 4, true);
+    assert_memory_equal(slice(a)->tokens + 1, ids, 3 * sizeof *ids);
+    assert_pages(3, 0); /* one more for a */
+    sched_computed(w.s);
+    sched_tokens(w.s, a, (int32_t[]){1, 9}, 2, 1);
+    assert_int_equal(job_info(a).computed, 31);
+    assert_int_equal(job_info(a).pages, 1);
+    assert_pages(2, 0); /* and given back */
+    sched_tokens(w.s, b, (int32_t[]){1, 2}, 2, 1);
+    assert_int_equal(plan(), 1); /* b has all its tokens */
+    assert_slice(a, 31, 1, true);
+    sched_undone(w.s);
+    sched_end(w.s, b);
+    sched_draft(w.s, a, ids, 2);
+    int c = add(3, 3, 100, 1);
+    assert_int_equal(plan(), 2); /* a prompt leaves no room for guesses */
+    assert_slice(a, 31, 1, true);
+    assert_slice(c, 0, 16, false);
+    sched_computed(w.s);
+    sched_tokens(w.s, a, ids, 1, 0);
+    sched_end(w.s, c);
+    sched_draft(w.s, a, ids, 5);
+    assert_int_equal(plan(), 1);
+    assert_slice(a, 32, 6, true);
+    sched_computed(w.s);
+    sched_tokens(w.s, a, ids, 6, 5); /* all right: the page that is full is in the tree */
+    assert_int_equal(job_info(a).computed, 38);
+    sched_end(w.s, a);
+    assert_pages(0, 1 + 0);
+    finish();
+}
+
 static void end(int job)
 {
     sched_end(w.s, job);
@@ -379,7 +463,7 @@ static void end(int job)
 
 static void token(int job)
 {
-    sched_token(w.s, job, SAID);
+    sched_tokens(w.s, job, (int32_t[]){SAID}, 1, 0);
 }
 
 static void unpause(int job)
@@ -429,7 +513,7 @@ static void misuse_aborts(void **state)
     assert_aborts(token, b);
     assert_aborts(plan_again, 0);
     sched_computed(w.s);
-    sched_token(w.s, b, SAID);
+    sched_tokens(w.s, b, (int32_t[]){SAID}, 1, 0);
     assert_aborts(token, b);
     assert_aborts(computed, 0);
     finish();
@@ -439,7 +523,7 @@ static void it_is_large_enough(void **state)
 {
     static int32_t tokens[1024][300];
     static struct sched_slice out[1024];
-    struct sched_limits l = {1024, 1024, 512, 100000, 32768, 4096, 1024, 1};
+    struct sched_limits l = {1024, 1024, 512, 100000, 32768, 4096, 1024, 0, 1};
     struct err e;
     int job, n, steps = 0, left = 1024;
     (void)state;
@@ -455,7 +539,7 @@ static void it_is_large_enough(void **state)
         sched_computed(w.s);
         for (int i = 0; i < n; i++) {
             if (!out[i].sample) continue;
-            sched_token(w.s, out[i].job, 1);
+            sched_tokens(w.s, out[i].job, (int32_t[]){1}, 1, 0);
             if (job_info(out[i].job).tokens < 300) continue;
             sched_end(w.s, out[i].job);
             left--;
@@ -485,6 +569,8 @@ int main(void)
         cmocka_unit_test(jobs_end_while_they_are_computed),
         cmocka_unit_test(misuse_aborts),
         cmocka_unit_test(it_is_large_enough),
+        cmocka_unit_test(many_tokens_at_once),
+        cmocka_unit_test(guesses_go_beside),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

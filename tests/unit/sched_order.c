@@ -38,25 +38,91 @@ static void assert_equal_share(int a, int b, int64_t slack)
         fail_msg("served %lld and %lld", (long long)served[a], (long long)served[b]);
 }
 
-static void short_prompts_do_not_wait_for_a_long_one(void **state)
+/* 20 short prompts behind a long one: how many steps until all have a token, or the long one has. */
+static void race(int tenant, int *all_shorts, int *the_long)
 {
-    int shorts[20], last = 0, early = 0;
-    (void)state;
+    int shorts[20];
+    *all_shorts = *the_long = 0;
     begin(limits(24, 1000, 256, 128));
     int a = add(1, 1, 8192, 50);
     step();
     assert_slice(a, 0, 256, false);
-    for (int i = 0; i < 20; i++) shorts[i] = add(2, 10 + i, 64, 200);
-    for (int k = 1; w.got[a] == 0; k++) {
+    for (int i = 0; i < 20; i++) shorts[i] = add(tenant, 10 + i, 64, 200);
+    for (int k = 1; !*all_shorts || !*the_long; k++) {
         assert_true(k < 200);
         step();
         int waiting = 0;
         for (int i = 0; i < 20; i++) waiting += w.got[shorts[i]] == 0;
-        if (waiting == 0 && !last) last = k;
-        if (last == 0) early += slice(a) != NULL;
+        if (!waiting && !*all_shorts) *all_shorts = k;
+        if (w.got[a] && !*the_long) *the_long = k;
     }
-    assert_in_range(last, 10, 26); /* 1280 rows in steps of 128; 64 steps later if they waited */
-    assert_in_range(early, 8, 18); /* the long one went on beside them */
+    finish();
+}
+
+static void short_prompts_do_not_wait_for_a_long_one(void **state)
+{
+    int all_shorts, the_long;
+    (void)state;
+    for (int tenant = 1; tenant <= 2; tenant++) {
+        race(tenant, &all_shorts, &the_long);
+        assert_in_range(all_shorts, 9, 11); /* 256 and 1024 rows in steps of 128 */
+        assert_in_range(the_long, 70, 75);  /* 9216 rows in all */
+    }
+}
+
+static void what_was_computed_before_is_not_waited_for(void **state)
+{
+    (void)state;
+    begin(limits(4, 100, 40, 40));
+    int a = add(1, 1, 320, 1);
+    run(a, 1);
+    sched_end(w.s, a);
+    int b = add(1, 2, 60, 1);
+    a = add(1, 1, 350, 1);
+    assert_int_equal(step(), 2);
+    assert_slice(a, 320, 30, true);
+    assert_slice(b, 0, 10, false);
+    finish();
+}
+
+static void a_long_prompt_waits_for_so_many_tokens_and_no_more(void **state)
+{
+    (void)state;
+    begin(limits(24, 1000, 64, 64));
+    int a = add(1, 1, 2000, 5), first = -1, k = 0;
+    for (; w.got[a] == 0; k++) { /* more comes than can be computed */
+        assert_true(k < 200);
+        if (k % 2 == 0 && k < 120) {
+            int b = add(1, 10 + k, 140, 1);
+            if (first < 0) first = b;
+        }
+        step();
+        if (k == 3) assert_int_equal(w.got[first], 1);
+        for (int i = 0; i < w.n; i++)
+            if (w.out[i].job != a && w.out[i].sample) sched_end(w.s, w.out[i].job);
+    }
+    assert_in_range(k, 2000 / 64 + 20, 2 * 2000 / 64 + 3);
+    finish();
+}
+
+static void new_tenants_do_not_starve_an_old_one(void **state)
+{
+    struct err e;
+    int k = 0, tenant = 1, job;
+    (void)state;
+    begin(limits(24, 1000, 64, 64));
+    int a = add(1, 1, 2000, 5);
+    for (; w.got[a] == 0; k++) {
+        assert_true(k < 400);
+        struct sched_spec p = {.prompt = 35, .max_tokens = 1};
+        do { /* as many as there is room for */
+            p.tenant = (uint64_t)++tenant;
+        } while (!try_add(p, tenant, &job, &e));
+        step();
+        for (int i = 0; i < w.n; i++)
+            if (w.out[i].job != a && w.out[i].sample) sched_end(w.s, w.out[i].job);
+    }
+    assert_in_range(k, 150, 2000 * 8 / 64); /* it is one of eight */
     finish();
 }
 
@@ -82,6 +148,14 @@ static void idleness_saves_nothing_up(void **state)
     assert_true(served[0] > 10000);
     keep_busy(both, 2, 1000);
     assert_equal_share(0, 1, 1200);
+    finish();
+    struct load decoding[] = {{1, 3, 200, 20}, {3, 1, 10, 4000}};
+    struct load all[] = {{1, 3, 200, 20}, {3, 1, 10, 4000}, {2, 3, 200, 20}};
+    begin(limits(6, 2000, 64, 64)); /* nor does a tenant that does nothing but decode, for others */
+    keep_busy(decoding, 2, 1000);
+    keep_busy(all, 3, 600);
+    assert_true(served[0] > 8000);
+    assert_equal_share(0, 2, 1200);
     finish();
     begin(limits(3, 2000, 64, 64)); /* nor do paused jobs */
     int idle = add(2, 9, 10, 10);
@@ -198,11 +272,13 @@ static void waiting_jobs_leave_room_to_grow_and_do_not_overtake(void **state)
 {
     (void)state;
     begin(limits(4, 10, 400, 400));
-    int a = add(1, 1, 100, 100), b = add(2, 2, 150, 20), c = add(3, 3, 10, 20);
+    int a = add_as((struct sched_spec){.priority = 1, .prompt = 100, .max_tokens = 100}, 1);
+    int b = add_as((struct sched_spec){.priority = 1, .prompt = 150, .max_tokens = 20}, 2);
+    int c = add(3, 3, 10, 20);
     step();
     assert_non_null(slice(a));
     assert_null(slice(b)); /* 4 + 5 pages, and two to grow */
-    assert_null(slice(c)); /* would fit, but b came earlier */
+    assert_null(slice(c)); /* would fit, but it is b's turn */
     sched_end(w.s, b);
     step();
     assert_non_null(slice(c));
@@ -254,10 +330,45 @@ static void nothing_is_allocated(void **state)
     finish();
 }
 
+/* Work beside the plans counts as served: who has it done waits with prompts for the others. */
+static void visits_are_charged(void **state)
+{
+    (void)state;
+    begin(limits(8, 200, 64, 64));
+    int one = sched_visit(w.s, 1), other = sched_visit(w.s, 2);
+    assert_true(one >= 0);
+    assert_int_equal(sched_visit(w.s, 1), one);
+    assert_int_equal(sched_served(w.s, one), 0);
+    sched_charge(w.s, one, 300);
+    int a = add(1, 1, 400, 5), b = add(2, 2, 200, 5);
+    run(b, 1);
+    assert_int_equal(w.got[a], 0);
+    assert_in_range(sched_served(w.s, one), 300, 300 + 64);
+    assert_int_equal(sched_served(w.s, other), 202);
+    assert_true(job_info(a).tag >= 700);
+    sched_leave(w.s, one);
+    sched_leave(w.s, one);
+    sched_leave(w.s, other);
+    run(a, 1);
+    int two = sched_visit(w.s, 3); /* who was away has saved nothing up */
+    assert_true(sched_served(w.s, two) > 150);
+    /* Each visitor has a place, and keeps it. */
+    int others[8], n = 0;
+    for (uint64_t t = 10; n < 5; t++) others[n++] = sched_visit(w.s, t);
+    assert_int_equal(sched_visit(w.s, 99), -1);
+    while (n) sched_leave(w.s, others[--n]);
+    sched_leave(w.s, two);
+    sched_check(w.s);
+    finish();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(short_prompts_do_not_wait_for_a_long_one),
+        cmocka_unit_test(what_was_computed_before_is_not_waited_for),
+        cmocka_unit_test(a_long_prompt_waits_for_so_many_tokens_and_no_more),
+        cmocka_unit_test(new_tenants_do_not_starve_an_old_one),
         cmocka_unit_test(tenants_get_equal_shares),
         cmocka_unit_test(idleness_saves_nothing_up),
         cmocka_unit_test(who_leaves_in_debt_comes_back_in_debt),
@@ -266,6 +377,7 @@ int main(void)
         cmocka_unit_test(priority_comes_first),
         cmocka_unit_test(waiting_jobs_leave_room_to_grow_and_do_not_overtake),
         cmocka_unit_test(pauses),
+        cmocka_unit_test(visits_are_charged),
         cmocka_unit_test(nothing_is_allocated),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
