@@ -65,5 +65,11 @@ bool grammar_match_must_end(const struct grammar_match *m); /* nothing but the e
 /* Bytes that must come next whatever is chosen, up to n, whole characters: for jumping ahead.
  * Returns how many; the match stays where it is. */
 size_t grammar_match_forced(struct grammar_match *m, char *out, size_t n);
+/* The same as tokens, up to n, as the tokenizer writes those bytes behind the last token. Left out are
+ * those at the end in whose place a longer token could stand, which takes in what is not forced: they are
+ * the model's to choose. Returns how many; the match stays where it is. */
+int grammar_match_jump(struct grammar_match *m, int32_t *ids, int n);
+/* How many of n tokens may come next one after the other; the match stays where it is. */
+int grammar_match_allows(struct grammar_match *m, const int32_t *ids, int n);
 
 #endif

@@ -14,6 +14,7 @@
 #include <string.h>
 
 enum { WORK = 1 << 18, CACHED = 16, NO_CONFIG = UINT32_MAX };
+enum { JUMP_BYTES = 128, BEFORE_BYTES = 64 /* of the last token, or it is not looked at */ };
 
 struct grammar_match {
     const struct grammar *g;
@@ -28,6 +29,9 @@ struct grammar_match {
         uint64_t *bits;
     } cached[CACHED];
     unsigned next; /* to be replaced */
+    int32_t last;  /* the token accepted last, TOK_NONE at first */
+    struct tok__work work;
+    struct tok_ids ids; /* of a jump */
 };
 
 /* Bytes of well-formed UTF-8 that no token of one byte produces. */
@@ -44,7 +48,8 @@ int grammar_match_open(struct grammar_match **out, const struct grammar *g,
     struct grammar_match *m = calloc(1, sizeof *m);
     size_t deepest = t->plain.depth > t->rest.depth ? t->plain.depth : t->rest.depth;
     if (!m) return err_nomem(e, sizeof *m, "a match");
-    *m = (struct grammar_match){.g = g, .t = t, .strip = t->t->add_space && !started};
+    *m = (struct grammar_match){
+        .g = g, .t = t, .strip = t->t->add_space && !started, .last = TOK_NONE};
     m->path = malloc((deepest + 1) * sizeof *m->path);
     m->cached[0].bits = malloc(CACHED * (t->n_words + 1) * sizeof *m->cached[0].bits);
     if (lacks_bytes(t)) {
@@ -57,7 +62,8 @@ int grammar_match_open(struct grammar_match **out, const struct grammar *g,
         }
     }
     m->s = grammar__stacks_open(g, m->need ? m->need : g->need);
-    if (!m->path || !m->cached[0].bits || !m->s) goto fail;
+    bool work = tok__work_open(&m->work, t->t, &m->ids, JUMP_BYTES + BEFORE_BYTES);
+    if (!m->path || !m->cached[0].bits || !m->s || !work) goto fail;
     for (unsigned i = 0; i < CACHED; i++) {
         m->cached[i].config = NO_CONFIG;
         m->cached[i].bits = m->cached[0].bits + i * t->n_words;
@@ -77,6 +83,8 @@ void grammar_match_close(struct grammar_match *m)
     free(m->need);
     free(m->path);
     free(m->cached[0].bits);
+    tok__work_close(&m->work);
+    tok_ids_free(&m->ids);
     free(m);
 }
 
@@ -225,6 +233,7 @@ bool grammar_match_accept(struct grammar_match *m, int32_t id)
     if (!config) return false;
     m->config = config;
     m->strip = m->t->t->add_space && grammar__tokens_special(m->t, id);
+    m->last = id;
     return true;
 }
 
@@ -241,6 +250,7 @@ bool grammar_match_must_end(const struct grammar_match *m)
 size_t grammar_match_forced(struct grammar_match *m, char *out, size_t n)
 {
     uint32_t config = m->config;
+    uint64_t limit = grammar__stacks_work(m->s) + WORK; /* beyond it nothing is said to be forced */
     size_t k = 0, whole = 0;
     while (k < n && config && !grammar__stacks_may_end(m->s, config)) {
         uint32_t only = 0;
@@ -252,7 +262,7 @@ size_t grammar_match_forced(struct grammar_match *m, char *out, size_t n)
             only = next;
             ways++;
         }
-        if (ways != 1 || only == GRAMMAR__FULL) break;
+        if (ways != 1 || only == GRAMMAR__FULL || grammar__stacks_work(m->s) > limit) break;
         config = only;
         k++;
     }
@@ -262,4 +272,83 @@ size_t grammar_match_forced(struct grammar_match *m, char *out, size_t n)
         whole += (size_t)c;
     }
     return whole;
+}
+
+/* Where the bytes of a token lead, which is no end; 0: nowhere, or memory is used up. */
+static uint32_t after(const struct grammar_match *m, uint32_t config, struct gguf_str p)
+{
+    if (p.n == 0) return 0;
+    for (size_t i = 0; i < p.n && config; i++) {
+        config = grammar__stacks_step(m->s, config, (uint8_t)p.p[i]);
+        if (config == GRAMMAR__FULL) return 0;
+    }
+    return config;
+}
+
+int grammar_match_allows(struct grammar_match *m, const int32_t *ids, int n)
+{
+    uint32_t config = m->config;
+    for (int i = 0; i < n; i++) {
+        if (m->strip || tok_is_end(m->t->t, ids[i])) return i;
+        config = after(m, config, grammar__tokens_piece(m->t, ids[i]));
+        if (!config) return i;
+    }
+    return n;
+}
+
+/* Is there a token that begins with s and goes on as config, which is where s leads, allows? */
+static bool is_swallowed(const struct grammar_match *m, const struct grammar__trie *trie,
+                         const char *s, size_t n, uint32_t config)
+{
+    const struct grammar__trie_node *node = trie->node;
+    uint32_t i = 0, end = trie->n;
+    for (size_t k = 0; k < n; k++) {
+        while (i < end && node[i].byte != (uint8_t)s[k]) i = node[i].skip;
+        if (i >= end) return false;
+        end = node[i].skip;
+        i++;
+    }
+    for (; i < end; i = node[i].skip)
+        if (after(m, config, (struct gguf_str){(const char *)&node[i].byte, 1})) return true;
+    return false;
+}
+
+/* The ids of n bytes that follow the last token, in m->ids; returns how many of them, from which on. */
+static size_t encode(struct grammar_match *m, const char *s, size_t n, const int32_t **ids)
+{
+    char both[BEFORE_BYTES + JUMP_BYTES];
+    struct gguf_str last = {"", 0};
+    if (m->last != TOK_NONE) last = grammar__tokens_piece(m->t, m->last);
+    if (last.n > BEFORE_BYTES) last.n = 0;
+    memcpy(both, last.p, last.n);
+    memcpy(both + last.n, s, n);
+    *ids = m->ids.data;
+    if (!tok__encode_on(&m->work, both, last.n + n)) return 0;
+    if (last.n == 0) return m->ids.len;
+    ++*ids;
+    if (m->ids.len > 1 && m->ids.data[0] == m->last) return m->ids.len - 1;
+    *ids = m->ids.data; /* the two are not what the tokenizer would have written anyway */
+    return tok__encode_on(&m->work, s, n) ? m->ids.len : 0;
+}
+
+int grammar_match_jump(struct grammar_match *m, int32_t *ids, int n)
+{
+    char bytes[JUMP_BYTES];
+    const int32_t *all;
+    size_t n_bytes = m->strip ? 0 : grammar_match_forced(m, bytes, sizeof bytes);
+    if (n_bytes == 0) return 0;
+    uint32_t end = after(m, m->config, (struct gguf_str){bytes, n_bytes});
+    size_t n_all = encode(m, bytes, n_bytes, &all), at = 0;
+    int k = 0;
+    for (; k < n && (size_t)k < n_all && end; k++) {
+        struct gguf_str p = grammar__tokens_piece(m->t, all[k]);
+        if (p.n == 0 || p.n > n_bytes - at || memcmp(p.p, bytes + at, p.n) != 0) break;
+        if (grammar__tokens_special(m->t, all[k])) break;
+        if (is_swallowed(m, &m->t->plain, bytes + at, n_bytes - at, end) ||
+            is_swallowed(m, &m->t->rest, bytes + at, n_bytes - at, end))
+            break;
+        ids[k] = all[k];
+        at += p.n;
+    }
+    return k;
 }

@@ -36,7 +36,9 @@ static bool encode_fragment(struct tok__work *w, const char *s, size_t n)
     if (n == 0) return true;
     if (w->t->wordpiece) return tok__wordpiece_encode(w, s, n);
     if (w->t->pre) return tok__bpe_encode(w, s, n);
-    if (!w->t->add_space) return tok__spm_encode(w, s, n);
+    bool on = w->goes_on;
+    w->goes_on = false;
+    if (!w->t->add_space || on) return tok__spm_encode(w, s, n);
     char *copy = realloc(w->copy, n + 1);
     if (!copy) return false;
     w->copy = copy;
@@ -77,12 +79,33 @@ int tok_encode_mixed(const struct tok *t, const char *text, const char *foreign,
     struct tok__work w = {.t = t, .ids = ids};
     size_t before = ids->len;
     bool ok = encode(&w, text, foreign, n, flags);
-    free(w.sym);
-    free(w.heap);
-    free(w.copy);
+    tok__work_close(&w);
     if (ok) return 0;
     ids->len = before;
     return err_nomem(e, n, "tokens");
+}
+
+bool tok__work_open(struct tok__work *w, const struct tok *t, struct tok_ids *ids, size_t n)
+{
+    *w = (struct tok__work){.t = t, .ids = ids};
+    w->copy = malloc(n + 1);
+    ids->data = malloc((n + 1) * sizeof *ids->data); /* a byte makes a token at most */
+    ids->room = ids->data ? n + 1 : 0;
+    return w->copy && ids->data && tok__reserve(w, n + 1);
+}
+
+void tok__work_close(struct tok__work *w)
+{
+    free(w->sym);
+    free(w->heap);
+    free(w->copy);
+}
+
+bool tok__encode_on(struct tok__work *w, const char *s, size_t n)
+{
+    w->ids->len = 0;
+    w->goes_on = true;
+    return encode(w, s, NULL, n, 0);
 }
 
 int32_t tok_size(const struct tok *t)

@@ -67,15 +67,22 @@ struct tok__pair {
     int32_t id;
 };
 
-/* Memory of one tok_encode. */
+/* Memory of one tok_encode, or of many tok__encode_on. */
 struct tok__work {
     const struct tok *t;
     struct tok_ids *ids;
     struct tok__sym *sym;
     struct tok__pair *heap;
     size_t n_heap, sym_room, heap_room;
-    char *copy; /* SentencePiece: a fragment behind its space */
+    char *copy;   /* SentencePiece: a fragment behind its space */
+    bool goes_on; /* after other text: no space is put before it */
 };
+
+/* Room for texts of n bytes and the tokens of each: tok__encode_on then allocates nothing. */
+bool tok__work_open(struct tok__work *w, const struct tok *t, struct tok_ids *ids, size_t n);
+void tok__work_close(struct tok__work *w);
+/* Text that goes on after other text; the ids are put in place of those before. False: there was no room. */
+bool tok__encode_on(struct tok__work *w, const char *s, size_t n);
 
 bool tok__push(struct tok_ids *ids, int32_t id);
 

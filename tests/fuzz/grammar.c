@@ -2,7 +2,7 @@
  * SentencePiece vocabulary; the rest is the source.
  *
  * What opens can be walked: a mask is never empty, what it allows is accepted and what it does not is refused, and bytes
- * that are forced are allowed. A walk that ends has made well-formed UTF-8, of a schema JSON. What does not open says
+ * and tokens that are forced are allowed. A walk that ends has made well-formed UTF-8, of a schema JSON. What does not open says
  * why in one line. */
 #include "grammar.h"
 
@@ -69,6 +69,20 @@ static void check_forced(struct grammar_match *m, const uint64_t *bits, bool byt
     if (n && bytes) check(bit(bits, (unsigned char)forced[0]));
 }
 
+/* Half of the time what must come is taken at once. */
+static void jump(struct grammar_match *m, struct rng *r, struct tok_stream *s, struct buf *text)
+{
+    int32_t ids[8];
+    char forced[128];
+    size_t n = grammar_match_forced(m, forced, sizeof forced);
+    int k = grammar_match_jump(m, ids, 8);
+    check(n > 0 || k == 0);
+    for (int i = 0; i < k && rng_below(r, 2); i++) {
+        check(grammar_match_allows(m, ids + i, 1) <= 1 && grammar_match_accept(m, ids[i]));
+        check(tok_stream_put(s, ids[i], text));
+    }
+}
+
 static void check_text(const struct buf *text, bool json)
 {
     for (size_t i = 0; i < text->len;) {
@@ -102,6 +116,7 @@ static void walk(const struct grammar *g, int spm, uint64_t seed, bool json)
     }
     tok_stream_init(&s, t);
     for (int i = 0; i < STEPS && !ended; i++) {
+        jump(m, &r, &s, &text);
         grammar_match_mask(m, bits);
         int32_t other = (int32_t)rng_below(&r, (uint64_t)tok_size(t));
         int32_t id = pick(t, bits, &r, i >= HASTE);
