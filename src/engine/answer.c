@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TEXT_MAX = 1 << 20 };
+enum { TEXT_MAX = 1 << 20, JUMP = 32 };
 
 struct answer {
     const struct tok *t;
@@ -26,6 +26,9 @@ struct answer {
     struct grammar_match *match;
     uint64_t *allowed; /* a bit a token */
     float *masked;     /* logits, those of other tokens at -INFINITY */
+    bool jumps;        /* tokens come without logits where there is no choice */
+    int32_t jump[JUMP];
+    int at, n_jump;
 };
 
 static int forbid_ends(struct answer *a, struct sample_params *p, struct err *e)
@@ -64,6 +67,7 @@ int answer_open(struct answer **out, const struct tok *t, int n_vocab, const str
     a->max_tokens = o->max_tokens;
     a->ignore_eos = o->ignore_eos;
     a->logprobs = o->logprobs;
+    a->jumps = o->grammar && !o->logprobs && !p.n_bias;
     a->top = o->top < ANSWER_TOP_MAX ? o->top : ANSWER_TOP_MAX;
     a->piece = a->out = BUF_INIT(TEXT_MAX);
     tok_stream_init(&a->stream, t);
@@ -165,10 +169,34 @@ static int32_t pick(struct answer *a, const float *logits)
     return id != SAMPLE_NONE && grammar_match_accept(a->match, id) ? id : SAMPLE_NONE;
 }
 
+bool answer_forced(const struct answer *a)
+{
+    return a->at < a->n_jump;
+}
+
+int answer_allows(struct answer *a, const int32_t *ids, int n)
+{
+    return a->match ? grammar_match_allows(a->match, ids, n) : n;
+}
+
+static int32_t pick_forced(struct answer *a)
+{
+    int32_t id = a->jump[a->at++];
+    return grammar_match_accept(a->match, id) ? id : SAMPLE_NONE;
+}
+
+static void look_ahead(struct answer *a, enum answer_end end)
+{
+    if (!a->jumps || (end == ANSWER_GOES_ON && answer_forced(a))) return;
+    a->at = a->n_jump = 0;
+    if (end != ANSWER_GOES_ON) return;
+    a->n_jump = grammar_match_jump(a->match, a->jump, JUMP);
+}
+
 int answer_next(struct answer *a, const float *logits, struct answer_next *next, struct err *e)
 {
     *next = (struct answer_next){0};
-    next->id = pick(a, logits);
+    next->id = answer_forced(a) ? pick_forced(a) : pick(a, logits);
     if (next->id == SAMPLE_NONE)
         return err_set(e, ERR_FORMAT, "no token can follow: all logits are NaN or forbidden");
     if (a->logprobs) next->logprob = sample_logprob(logits, a->n_vocab, next->id);
@@ -185,5 +213,6 @@ int answer_next(struct answer *a, const float *logits, struct answer_next *next,
     if (end == ANSWER_GOES_ON && a->match && grammar_match_must_end(a->match))
         end = put_rest(a, ANSWER_EOS);
     if (end == ANSWER_GOES_ON && a->tokens == a->max_tokens) end = put_rest(a, ANSWER_LENGTH);
+    look_ahead(a, end);
     return give(a, next, end, e);
 }

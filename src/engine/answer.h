@@ -10,6 +10,10 @@
  *     answer_close(a);
  *
  * Text comes as whole characters, and never a part of a stop string. One owner.
+ *
+ * Where a grammar leaves no choice, tokens come without logits (answer_forced): as the tokenizer writes
+ * the text that must come, less what a longer token could take in along with a choice. Not with
+ * logprobs, which need the logits, nor with biases, which may forbid a token that is not the only way.
  */
 #ifndef ANSWER_H
 #define ANSWER_H
@@ -66,7 +70,11 @@ struct answer;
 ERR_DOOR int answer_open(struct answer **out, const struct tok *t, int n_vocab,
                          const struct answer_opts *o, const int32_t *prompt, int n, struct err *e);
 void answer_close(struct answer *a);
-/* ERR_FORMAT when no token can follow. */
+/* The next token is known. */
+bool answer_forced(const struct answer *a);
+/* How many of n tokens in a row the grammar, if there is one, lets come next. */
+int answer_allows(struct answer *a, const int32_t *ids, int n);
+/* ERR_FORMAT when no token can follow. logits are not looked at where answer_forced. */
 ERR_DOOR int answer_next(struct answer *a, const float *logits, struct answer_next *next,
                          struct err *e);
 /* The rest of the text, where the caller ends the answer after a token that did not. `end` of *next:

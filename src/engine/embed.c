@@ -104,19 +104,59 @@ static int some(struct batch *b, const struct embed_text *texts, int n, struct e
     return rc ? rc : b->n;
 }
 
+static int check(const struct batch *b, const struct embed_text *texts, int n, struct err *e)
+{
+    for (int i = 0; i < n; i++) {
+        if (texts[i].n < 1 || texts[i].n > b->info.ctx)
+            return err_set(e, ERR_LIMIT, "text %d has %d tokens; 1 to %d can be read", i + 1,
+                           texts[i].n, b->info.ctx);
+        for (int t = 0; t < texts[i].n; t++)
+            if (texts[i].tokens[t] < 0 || texts[i].tokens[t] >= b->info.n_vocab)
+                return err_set(e, ERR_FORMAT, "token %d of text %d is outside the vocabulary of %d",
+                               texts[i].tokens[t], i + 1, b->info.n_vocab);
+    }
+    return 0;
+}
+
+int embed_part(struct engine *en, const struct embed_text *t, struct embed_part *p, int most,
+               struct err *e)
+{
+    struct batch b = {.en = en};
+    engine_info(en, &b.info);
+    if (!p->done) {
+        int rc = check(&b, t, 1, e);
+        if (rc) return rc;
+        p->seq = engine_seq_open(en);
+        if (p->seq < 0) return err_set(e, ERR_LIMIT, "no free sequence for a text");
+        memset(t->out, 0, (size_t)b.info.d_model * sizeof *t->out);
+    }
+    if (most > b.info.chunk) most = b.info.chunk;
+    struct engine_slice s = {.seq = p->seq,
+                             .tokens = t->tokens + p->done,
+                             .n = t->n - p->done < most ? t->n - p->done : most,
+                             .want = want_of(&b, t)};
+    int rc = engine_step(en, &s, 1, e);
+    if (!rc) {
+        pool(&b, t, &s, p->done);
+        p->done += s.n;
+        if (p->done == t->n) finish(&b, t);
+    }
+    if (rc || p->done == t->n) engine_seq_close(en, p->seq);
+    return rc;
+}
+
+void embed_part_drop(struct engine *en, struct embed_part *p)
+{
+    engine_seq_close(en, p->seq);
+    *p = (struct embed_part){0};
+}
+
 int embed_texts(struct engine *en, const struct embed_text *texts, int n, struct err *e)
 {
     struct batch b = {.en = en};
     engine_info(en, &b.info);
-    for (int i = 0; i < n; i++) {
-        if (texts[i].n < 1 || texts[i].n > b.info.ctx)
-            return err_set(e, ERR_LIMIT, "text %d has %d tokens; 1 to %d can be read", i + 1,
-                           texts[i].n, b.info.ctx);
-        for (int t = 0; t < texts[i].n; t++)
-            if (texts[i].tokens[t] < 0 || texts[i].tokens[t] >= b.info.n_vocab)
-                return err_set(e, ERR_FORMAT, "token %d of text %d is outside the vocabulary of %d",
-                               texts[i].tokens[t], i + 1, b.info.n_vocab);
-    }
+    int rc = check(&b, texts, n, e);
+    if (rc) return rc;
     for (int done = 0, k; done < n; done += k) {
         k = some(&b, texts + done, n - done, e);
         if (k < 0) return k;

@@ -28,6 +28,16 @@ struct embed_text {
  * the longest text. Each text is checked before anything is computed. */
 ERR_DOOR int embed_texts(struct engine *en, const struct embed_text *texts, int n, struct err *e);
 
+/* One text of a decoder in pieces, between which the engine does something else, but for other texts. */
+struct embed_part {
+    int seq, done; /* tokens; from {0} to the text's n, then {0} again for the next */
+};
+/* At most so many tokens more. An error, or the last piece, closes what was opened. */
+ERR_DOOR int embed_part(struct engine *en, const struct embed_text *t, struct embed_part *p,
+                        int most, struct err *e);
+/* Before the last piece: there will be none. */
+void embed_part_drop(struct engine *en, struct embed_part *p);
+
 /* "mean", "cls", "last"; false for another name. */
 bool embed_pooling_find(const char *name, enum embed_pooling *out);
 

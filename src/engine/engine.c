@@ -124,10 +124,11 @@ int engine_open(struct engine **out, const char *path, const struct engine_opts 
     if (!en) return err_nomem(e, sizeof *en, "an engine");
     int rc = limits(en, o, e);
     if (!rc) rc = gguf_open(&en->g, path, e);
-    if (!rc) rc = tok_open(&en->tok, en->g, e);
+    if (!rc && !o->peek) rc = tok_open(&en->tok, en->g, e);
     if (!rc) rc = nn_open(&en->nn, o->threads ? o->threads : cpu_count(), o->cpu, o->exact, e);
     struct llm_opts m = {.max_rows = en->chunk,
                          .no_head = o->embed,
+                         .peek = o->peek,
                          .packs = o->packs,
                          .path = path,
                          .progress = o->progress,
@@ -196,6 +197,13 @@ void engine_info(const struct engine *en, struct engine_info *info)
                                  .bytes_per_token = m->bytes_per_token};
 }
 
+size_t engine_bytes(const struct engine_info *info)
+{
+    /* An encoder keeps no pages: what is there serves one layer after the other. */
+    size_t pages = info->encoder ? 0 : (size_t)info->pages * info->page_bytes;
+    return info->weight_bytes + info->step_bytes + pages;
+}
+
 const struct tok *engine_tok(const struct engine *en)
 {
     return en->tok;
@@ -249,6 +257,13 @@ static bool wants_all(const struct engine_slice *s)
     return s->want == ENGINE_LOGITS_ALL || s->want == ENGINE_HIDDEN_ALL;
 }
 
+/* How many of its last rows. */
+static int wanted(const struct engine_slice *s)
+{
+    if (s->want == ENGINE_LOGITS_NONE) return 0;
+    return wants_all(s) ? s->n : s->last ? s->last : 1;
+}
+
 static bool wants_hidden(const struct engine_slice *s)
 {
     return s->want >= ENGINE_HIDDEN_LAST;
@@ -298,7 +313,8 @@ static int check(const struct engine *en, const struct engine_slice *slices, int
                 return err_set(e, ERR_FORMAT, "token %d is outside the vocabulary of %d",
                                s->tokens[t], en->info.vocab);
         if (!s->pages) pages += kv_pages_of(begin + s->n) - en->kv.seqs[s->seq].n_pages;
-        *rows += wants_all(s) ? s->n : s->want != ENGINE_LOGITS_NONE;
+        assert(wanted(s) <= s->n);
+        *rows += wanted(s);
     }
     if (pages > en->kv.n_free)
         return err_set(e, ERR_LIMIT, "the KV cache has %d pages left, %d are needed", en->kv.n_free,
@@ -332,8 +348,7 @@ static void add_rows(struct engine *en, struct llm_step *pass, struct engine_sli
     for (int t = 0; t < n; t++) {
         en->tokens[pass->n + t] = s->tokens[first + t];
         en->pos[pass->n + t] = start + first + t;
-        bool last = first + t == s->n - 1;
-        if (wants_all(s) || (s->want != ENGINE_LOGITS_NONE && last)) {
+        if (first + t >= s->n - wanted(s)) {
             if (!s->logits) s->logits = out_at(en, pass);
             en->out_rows[pass->n_out++] = pass->n + t;
         }
@@ -371,4 +386,9 @@ int engine_step(struct engine *en, struct engine_slice *slices, int n_slices, st
     }
     if (pass.n) run_pass(en, &pass);
     return 0;
+}
+
+void engine_share(struct engine *en, int n, void (*fn)(void *arg, int i), void *arg)
+{
+    nn_share(en->nn, n, fn, arg);
 }

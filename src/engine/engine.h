@@ -35,6 +35,8 @@ struct engine_opts {
     const char *cpu;    /* "ref", "avx2", "avx512"; NULL: the best this machine has */
     bool embed; /* no LM head is loaded: hidden rows only; demanded by models that have none */
     bool exact; /* float32 activations and KV: the reference for accuracy, slow */
+    bool
+        peek; /* neither vocabulary nor weights are loaded: for engine_info and engine_close alone */
     void (*progress)(void *arg, int64_t done, int64_t total); /* of load, may be NULL */
     void *progress_arg;
 };
@@ -63,6 +65,8 @@ struct engine_info {
     size_t bytes_per_token; /* weight bytes that decoding one token reads, the head's among them */
 };
 void engine_info(const struct engine *en, struct engine_info *info);
+/* Of what engine_info tells: weights, scratch and pages, all of them filled. */
+size_t engine_bytes(const struct engine_info *info);
 const struct tok *engine_tok(const struct engine *en); /* borrowed, lives as long as the engine */
 int engine_vocab(const struct engine *en);
 
@@ -75,7 +79,7 @@ void engine_seq_truncate(struct engine *en, int seq, int n);
 /* Tokens that new sequences could hold together if each filled its last page. */
 int engine_room(const struct engine *en);
 
-/* Of the last token or of all: logits, or the hidden rows after the last norm. */
+/* Of the last tokens or of all: logits, or the hidden rows after the last norm. */
 enum engine_want {
     ENGINE_LOGITS_NONE,
     ENGINE_LOGITS_LAST,
@@ -93,8 +97,9 @@ struct engine_slice {
     const int32_t *pages;
     int pos;
     enum engine_want want;
-    /* Out: the rows wanted, [1 or n][engine_vocab] or, hidden ones, [1 or n][d_model]; float32, the
-     * engine's, until the next step. NULL if none wanted. */
+    int last; /* with LAST: so many of the last rows, at most n; 0: one */
+    /* Out: the rows wanted, [last or n][engine_vocab] or, hidden ones, [last or n][d_model]; float32,
+     * the engine's, until the next step. NULL if none wanted. */
     const float *logits;
 };
 /* Computes all slices in one step (cut into passes of at most `chunk` tokens together), up to max_seqs.
@@ -103,5 +108,8 @@ struct engine_slice {
  * rows never in one step. An encoder takes empty sequences only. */
 ERR_DOOR int engine_step(struct engine *en, struct engine_slice *slices, int n_slices,
                          struct err *e);
+
+/* fn(arg, i) for i of 0 .. n - 1, shared out to the engine's threads between steps: in no order, at once. */
+void engine_share(struct engine *en, int n, void (*fn)(void *arg, int i), void *arg);
 
 #endif

@@ -68,16 +68,28 @@ float sample_logprob(const float *x, int n, int32_t at)
     return (float)((double)(fminf(x[at], FLT_MAX) - max) - log(sum));
 }
 
+/* Biases that only lower do not change which logit is the first of the largest, unless it is one of theirs.
+ * This spares a copy of the vocabulary where all that is asked for is to forbid a few tokens. */
+static bool is_free(const struct sample *s, int32_t id)
+{
+    if (s->p.temp != 0 || s->past.count || s->past.reversed) return false;
+    for (int i = 0; i < s->p.n_bias; i++)
+        if (s->p.bias[i].bias > 0 || s->p.bias[i].id == id) return false;
+    return id != SAMPLE_NONE;
+}
+
 int32_t sample_pick(struct sample *s, const float *logits, float *logprob)
 {
     const float *x = logits;
-    if (s->logits) {
+    int32_t id = s->logits && s->p.temp == 0 ? largest(logits, s->n_vocab) : SAMPLE_NONE;
+    if (s->logits && !is_free(s, id)) {
         memcpy(s->logits, logits, (size_t)s->n_vocab * sizeof *logits);
         for (int i = 0; i < s->p.n_bias; i++) s->logits[s->p.bias[i].id] += s->p.bias[i].bias;
         sample__past_apply(s, s->logits);
         x = s->logits;
     }
-    int32_t id = s->p.temp == 0 ? largest(x, s->n_vocab) : sample__draw(s, x);
+    if (x != logits || id == SAMPLE_NONE)
+        id = s->p.temp == 0 ? largest(x, s->n_vocab) : sample__draw(s, x);
     if (logprob && id != SAMPLE_NONE) *logprob = sample_logprob(logits, s->n_vocab, id);
     return id;
 }

@@ -1,8 +1,7 @@
 /* How much to draft. Three things are learnt while decoding:
  *
- *   chance    how often a suggestion is right, by what speaks for it: the length of the match, the
- *             draft model's lead. That of matches is learnt from every token of the answer, drafted
- *             or not, so switching off costs no knowledge and switching on again costs nothing.
+ *   chance    how often a suggestion is right, by what speaks for it: the length of the match
+ *             (spec_past.c), the draft model's lead
  *   cost      of a step with that many rows, in steps of one row
  *   unit_ns   a step of one row
  *
@@ -16,29 +15,25 @@
 
 #include "clock.h"
 #include "draft.h"
-#include "suffix.h"
+#include "spec_int.h"
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS = 1 + SPEC_MAX, MATCHES = 8, LEADS = 5, PAUSE_MIN = 16, PAUSE_MAX = 512 };
+enum { ROWS = 1 + SPEC_MAX, LEADS = 5, PAUSE_MIN = 16, PAUSE_MAX = 512 };
 enum { REACH_MIN = 2 };
 enum { PLAIN_FIRST = 3, PLAIN_EVERY = 64 }; /* plain steps, to know what the others are worth */
 
-static const double MARGIN = 1.08;     /* by how much drafting must be better than a plain step */
-static const double SLOPE = 0.15;      /* of the cost curve, before it is known */
-static const double LEARN = 1.0 / 8;   /* weight of an observation */
-static const double LEARN_COST = 0.25; /* sooner: a step too dear shall not be taken often */
-static const double LEARN_LESS = 0.5;  /* of a time below what is known: noise only adds */
-static const double FORGET = 1e-3;     /* a cost not seen again goes back, to be tried once more */
+static const double MARGIN = 1.08; /* by how much drafting must be better than a plain step */
+static const double SLOPE = 0.15;  /* of the cost curve, before it is known */
+static const double FORGET = 1e-3; /* a cost not seen again goes back, to be tried once more */
 
 struct spec {
     int tokens; /* of opts */
-    struct suffix *past;
+    struct spec__past past;
     int32_t plan[ROWS];
     int n_plan, n_guess; /* the first n_plan of n_guess are computed */
     int at;              /* of them known to count */
     int reach;           /* most tokens to draft: grows with what was right, so errors stay cheap */
-    double match_chance[MATCHES];
     double unit_ns, cost[ROWS + 1]; /* cost [rows]; 0: not known */
     int n_plain, since_plain;       /* steps, as far as they are counted */
     struct draft draft;             /* without an engine: there is none */
@@ -49,7 +44,6 @@ struct spec {
 
 int spec_open(struct spec **out, const struct engine *en, const struct spec_opts *o, struct err *e)
 {
-    static const double match[MATCHES] = {.05, .2, .4, .5, .6, .75, .85, .9};
     static const double lead[LEADS] = {.3, .45, .6, .75, .9};
     struct engine_info info;
     if (o->tokens != SPEC_AUTO && (o->tokens < 1 || o->tokens > SPEC_MAX))
@@ -62,9 +56,8 @@ int spec_open(struct spec **out, const struct engine *en, const struct spec_opts
     s->pause = PAUSE_MIN;
     s->reach = REACH_MIN;
     s->mean_chance = .6;
-    memcpy(s->match_chance, match, sizeof match);
     memcpy(s->lead_chance, lead, sizeof lead);
-    int rc = suffix_open(&s->past, info.ctx + 1, e);
+    int rc = spec__past_open(&s->past, info.ctx + 1, e);
     if (!rc && o->draft) rc = draft_init(&s->draft, o->draft, en, e);
     if (rc)
         spec_close(s);
@@ -76,39 +69,14 @@ int spec_open(struct spec **out, const struct engine *en, const struct spec_opts
 void spec_close(struct spec *s)
 {
     if (!s) return;
-    suffix_close(s->past);
+    spec__past_close(&s->past);
     draft_free(&s->draft);
     free(s);
-}
-
-static double towards(double old, double now, double weight)
-{
-    return old + (now - old) * weight;
-}
-
-static void learn(double *chance, bool right)
-{
-    *chance = towards(*chance, right ? 1 : 0, LEARN);
-}
-
-static int class_of_match(int length)
-{
-    if (length <= 4) return length - 1;
-    return length < 8 ? 4 : length < 16 ? 5 : length < 32 ? 6 : 7;
 }
 
 static int class_of_lead(float lead)
 {
     return lead < 0.5f ? 0 : lead < 1 ? 1 : lead < 2 ? 2 : lead < 4 ? 3 : 4;
-}
-
-/* The answer goes on with id: was it what followed the last time? */
-static void note(struct spec *s, int32_t id)
-{
-    int from, n, length = suffix_match(s->past, &from);
-    if (length)
-        learn(&s->match_chance[class_of_match(length)], suffix_text(s->past, &n)[from] == id);
-    suffix_put(s->past, id);
 }
 
 /* The plan said something about the place where id stands now. */
@@ -117,18 +85,18 @@ static void judge(struct spec *s, int32_t id)
     if (s->at >= s->n_guess || s->lead_of[s->at] < 0) return;
     int lead = s->lead_of[s->at];
     bool right = s->plan[s->at] == id;
-    learn(&s->lead_chance[lead], right);
-    learn(&s->mean_chance, right);
+    spec__learn(&s->lead_chance[lead], right);
+    spec__learn(&s->mean_chance, right);
 }
 
 void spec_begin(struct spec *s, const int32_t *ids, int n)
 {
     int common = 0, old;
-    const int32_t *text = suffix_text(s->past, &old);
+    const int32_t *text = suffix_text(s->past.text, &old);
     while (common < old && common < n && text[common] == ids[common]) common++;
     if (s->draft.en) draft_keep(&s->draft, common);
-    if (common < old) suffix_clear(s->past);
-    for (int i = common < old ? 0 : old; i < n; i++) suffix_put(s->past, ids[i]);
+    if (common < old) suffix_clear(s->past.text);
+    for (int i = common < old ? 0 : old; i < n; i++) suffix_put(s->past.text, ids[i]);
     s->n_plan = s->n_guess = s->at = 0;
 }
 
@@ -137,7 +105,7 @@ bool spec_hit(struct spec *s, int32_t id)
     if (s->at >= s->n_plan || s->plan[s->at] != id) return false;
     judge(s, id);
     s->at++;
-    note(s, id);
+    spec__past_put(&s->past, id);
     return true;
 }
 
@@ -151,13 +119,6 @@ static double cost_of(const struct spec *s, int rows)
     return s->cost[known] + (rows - known) * (s->cost[known] - 1) / (known - 1);
 }
 
-/* A step that was held up counts as half as long again at most. */
-static double time_towards(double old, double now)
-{
-    if (now < old) return towards(old, now, LEARN_LESS);
-    return towards(old, now < 1.5 * old ? now : 1.5 * old, LEARN_COST);
-}
-
 void spec_timed(struct spec *s, int64_t ns)
 {
     int rows = s->n_plan;
@@ -166,13 +127,13 @@ void spec_timed(struct spec *s, int64_t ns)
     if (rows == 1) {
         s->n_plain += s->n_plain < PLAIN_FIRST;
         s->since_plain = 0;
-        s->unit_ns = s->unit_ns > 0 ? time_towards(s->unit_ns, now) : now;
+        s->unit_ns = s->unit_ns > 0 ? spec__time_towards(s->unit_ns, now) : now;
         for (int i = 2; i <= ROWS; i++)
-            if (s->cost[i] > 0) s->cost[i] = towards(s->cost[i], 1 + SLOPE * (i - 1), FORGET);
+            if (s->cost[i] > 0) s->cost[i] = spec__towards(s->cost[i], 1 + SLOPE * (i - 1), FORGET);
     } else if (s->unit_ns > 0) {
         if (now < s->unit_ns) s->unit_ns = now; /* a row alone takes no longer */
         now /= s->unit_ns;
-        s->cost[rows] = s->cost[rows] > 0 ? time_towards(s->cost[rows], now) : now;
+        s->cost[rows] = s->cost[rows] > 0 ? spec__time_towards(s->cost[rows], now) : now;
         if (s->cost[rows] > rows) s->cost[rows] = rows; /* what plain steps cost */
     }
 }
@@ -193,12 +154,11 @@ static int worth(const struct spec *s, const double *chance, int n, double *rate
 }
 
 /* How many tokens to draft of what followed a match of that length the last time. */
-static int from_past(const struct spec *s, int length, int most, double *rate)
+static int from_past(const struct spec *s, int most, int *from, double *rate)
 {
     double chance[SPEC_MAX];
     *rate = MARGIN;
-    if (!length) return 0;
-    for (int i = 0; i < most; i++) chance[i] = s->match_chance[class_of_match(length + i)];
+    if (!spec__past_chances(&s->past, chance, most, from)) return 0;
     int k = worth(s, chance, most, rate);
     return s->tokens == SPEC_AUTO ? k : most;
 }
@@ -237,7 +197,7 @@ static bool guess(struct spec *s, const int32_t *ids, int n)
     int64_t start = clock_ns();
     if (!draft_feed(&s->draft, ids, n, &s->plan[s->n_guess], &lead)) return false;
     double ns = (double)(clock_ns() - start);
-    if (n == 1) s->draft_ns = s->draft_ns > 0 ? time_towards(s->draft_ns, ns) : ns;
+    if (n == 1) s->draft_ns = s->draft_ns > 0 ? spec__time_towards(s->draft_ns, ns) : ns;
     s->lead_of[s->n_guess++] = class_of_lead(lead);
     return true;
 }
@@ -248,7 +208,7 @@ static int from_draft(struct spec *s, int most)
 {
     double chance[SPEC_MAX], reach = 1, tokens = 1, rate;
     int n, k = 0;
-    const int32_t *text = suffix_text(s->past, &n);
+    const int32_t *text = suffix_text(s->past.text, &n);
     draft_keep(&s->draft, n - 1);
     int held = draft_len(&s->draft);
     bool ok = guess(s, text + held, n - held);
@@ -266,12 +226,11 @@ static int from_draft(struct spec *s, int most)
 
 static int suggest(struct spec *s, int most)
 {
-    int from, length = suffix_match(s->past, &from);
     double rate;
-    int k = from_past(s, length, most, &rate), ask = to_ask(s, most, k, rate);
+    int from = 0, k = from_past(s, most, &from, &rate), ask = to_ask(s, most, k, rate);
     int n = ask ? from_draft(s, ask) : -1;
     if (n >= 0) return n;
-    suffix_follow(s->past, from, s->plan + 1, k);
+    suffix_follow(s->past.text, from, s->plan + 1, k);
     s->n_guess += k;
     return k;
 }
@@ -283,7 +242,7 @@ int spec_plan(struct spec *s, int32_t id, int room, const int32_t **ids)
     bool plain =
         s->tokens == SPEC_AUTO && (s->n_plain < PLAIN_FIRST || s->since_plain >= PLAIN_EVERY);
     judge(s, id);
-    note(s, id);
+    spec__past_put(&s->past, id);
     for (int i = 0; i < ROWS; i++) s->lead_of[i] = -1;
     s->plan[0] = id;
     s->n_plan = s->n_guess = s->at = 1;

@@ -11,7 +11,9 @@
  *
  * Events come on the worker's thread, which may not be held up: no waiting, no calls of worker_add.
  * The last event of a job is WORKER_END or WORKER_FAILED; after it nothing of spec is used any more.
- * Greedy answers do not depend on what else runs (nn.h).
+ * Greedy answers do not depend on what else runs (nn.h). Tokens that a grammar leaves no choice about are
+ * not waited for: they are computed in the step of the token after them. Steps with few rows compute
+ * drafted tokens too (spec_many.h); the answers are the same.
  */
 #ifndef WORKER_H
 #define WORKER_H
@@ -28,13 +30,18 @@ struct worker_opts {
     int jobs;                  /* at once, waiting ones among them; 0: 256 */
     int running;               /* of them, computed side by side; 0: 32 */
     size_t kv_bytes;           /* of KV pages; 0: 1 GiB */
-    int64_t gap_ns;            /* wanted between two tokens while prompts are computed; 0: 200 ms */
+    int64_t gap_ns;            /* wanted between two tokens while prompts are computed; 0: 100 ms */
+    int spec_tokens;           /* drafted for an answer in a step, as of spec_opts; 0: SPEC_AUTO */
+    bool no_spec;
 };
 
 /* Fills what is 0 in o. */
 ERR_DOOR int worker_open(struct worker **out, const char *path, const struct worker_opts *o,
                          struct err *e);
 void worker_close(struct worker *w);
+/* What worker_info would tell, without loading the model: a look at its file's header. */
+ERR_DOOR int worker_peek(const char *path, const struct worker_opts *o, struct engine_info *info,
+                         struct err *e);
 /* Read-only parts of the engine, for any thread. */
 const struct tok *worker_tok(const struct worker *w);
 const struct engine_info *worker_info(const struct worker *w);
@@ -85,8 +92,12 @@ void worker_release(struct worker_job *job);
 
 struct worker_stats {
     int waiting, running, pages, pages_used, pages_cached;
-    int64_t prompt_tokens, cached_tokens, output_tokens, preempted, steps;
-    int64_t busy_ns; /* in steps */
+    int64_t prompt_tokens; /* of texts, too */
+    int64_t looked_up_tokens, cached_tokens, output_tokens, preempted, steps;
+    int64_t forced_tokens; /* of answers: those that a grammar left no choice about */
+    int64_t drafts, drafted_tokens,
+        accepted_tokens; /* computed before it was known whether they follow */
+    int64_t busy_ns;     /* in steps */
 };
 void worker_stats(struct worker *w, struct worker_stats *stats);
 

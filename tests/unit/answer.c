@@ -162,6 +162,47 @@ static void an_end_that_is_ignored(void **state)
     answer_close(a);
 }
 
+/* What must come comes without logits; with logprobs or biases each token has its own. */
+static void forced_tokens(void **state)
+{
+    struct grammar *gr;
+    struct grammar_tokens *tokens;
+    struct sample_bias bias = {5, 1};
+    struct err e;
+    (void)state;
+    assert_int_equal(grammar_regex(&gr, "(a|b)cdefg(h|i)jk", 17, &e), 0);
+    assert_int_equal(grammar_tokens_open(&tokens, t, &e), 0);
+    for (int i = 0; i < 4; i++) {
+        struct answer_opts o = {.sample = SAMPLE_DEFAULTS,
+                                .grammar = gr,
+                                .grammar_tokens = tokens,
+                                .logprobs = i == 1,
+                                .max_tokens = i == 3 ? 2 : 0};
+        struct buf said = BUF_INIT(1000);
+        struct answer_next next = {0};
+        struct answer *a;
+        int sampled = 0;
+        if (i == 2) o.sample.bias = &bias, o.sample.n_bias = 1;
+        assert_int_equal(answer_open(&a, t, vocab, &o, NULL, 0, &e), 0);
+        while (next.end == ANSWER_GOES_ON) {
+            bool forced = answer_forced(a);
+            sampled += !forced;
+            assert_int_equal(answer_next(a, forced ? NULL : logits, &next, &e), 0);
+            buf_put(&said, next.text, next.n);
+        }
+        assert_false(answer_forced(a));
+        if (i < 3) assert_int_equal(said.len, 9);
+        if (i == 0) assert_true(sampled < answer_tokens(a));
+        if (i == 1 || i == 2) assert_int_equal(sampled, answer_tokens(a));
+        assert_int_equal(next.end, i == 3 ? ANSWER_LENGTH : ANSWER_EOS);
+        if (i == 3) assert_int_equal(answer_tokens(a), 2);
+        buf_free(&said);
+        answer_close(a);
+    }
+    grammar_tokens_close(tokens);
+    grammar_close(gr);
+}
+
 static void memory_that_runs_out(void **state)
 {
     const char *const stops[] = {"x"};
@@ -186,10 +227,10 @@ static void memory_that_runs_out(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(text_until_the_end),   cmocka_unit_test(a_stop_string_is_not_shown),
-        cmocka_unit_test(the_rest_is_shown),    cmocka_unit_test(at_most_so_many_tokens),
-        cmocka_unit_test(log_probabilities),    cmocka_unit_test(an_end_that_is_ignored),
-        cmocka_unit_test(memory_that_runs_out),
+        cmocka_unit_test(text_until_the_end), cmocka_unit_test(a_stop_string_is_not_shown),
+        cmocka_unit_test(the_rest_is_shown),  cmocka_unit_test(at_most_so_many_tokens),
+        cmocka_unit_test(log_probabilities),  cmocka_unit_test(an_end_that_is_ignored),
+        cmocka_unit_test(forced_tokens),      cmocka_unit_test(memory_that_runs_out),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

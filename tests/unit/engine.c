@@ -104,6 +104,19 @@ static void the_callers_own_pages(void **state)
     assert_int_equal(engine_step(en, two, 2, &e), 0);
     assert_memory_equal(two[0].logits, want, bytes);
     assert_memory_equal(two[1].logits, want, bytes);
+    two[0].n = two[1].n = ALL - SHARED - 3; /* the last rows, after those that nobody looks at */
+    assert_int_equal(engine_step(en, two, 2, &e), 0);
+    for (int i = 0; i < 2; i++) {
+        two[i].pos += two[i].n - 2;
+        two[i].tokens += two[i].n - 2;
+        two[i].n = 5;
+        two[i].last = 3 - i;
+    }
+    assert_int_equal(engine_step(en, two, 2, &e), 0);
+    assert_ptr_equal(two[1].logits, two[0].logits + 3 * (size_t)engine_vocab(en));
+    assert_memory_equal(two[0].logits + 2 * engine_vocab(en), want, bytes);
+    assert_memory_equal(two[1].logits + engine_vocab(en), want, bytes);
+    assert_memory_equal(two[1].logits, two[0].logits + engine_vocab(en), bytes);
     two[0].pos = 64;
     assert_int_equal(engine_step(en, two, 1, &e), ERR_LIMIT);
     free(want);

@@ -471,6 +471,33 @@ static void test_hostile_logits(void **state)
     for (size_t i = 0; i < sizeof p / sizeof *p; i++) check_hostile(&p[i]);
 }
 
+static void test_greedy_under_biases(void **state)
+{
+    enum { N = 20 };
+    struct rng r;
+    float x[N], y[N];
+    (void)state;
+    rng_init(&r, 3);
+    for (int round = 0; round < 2000; round++) {
+        struct sample_bias bias[3];
+        struct sample_params p = off();
+        int best = 0;
+        p.temp = 0, p.bias = bias, p.n_bias = 3;
+        for (int i = 0; i < N; i++) y[i] = x[i] = (float)rng_below(&r, 6); /* ties */
+        for (int i = 0; i < 3; i++) {
+            float most = round % 2 ? 0 : 2; /* every other time none raises */
+            bias[i] =
+                (struct sample_bias){(int32_t)rng_below(&r, N), most - (float)rng_below(&r, 6)};
+            y[bias[i].id] += bias[i].bias;
+        }
+        for (int i = 1; i < N; i++)
+            if (y[i] > y[best]) best = i;
+        struct sample *s = open_ok(&p, N);
+        assert_int_equal(sample_pick(s, x, NULL), best);
+        sample_close(s);
+    }
+}
+
 static void test_everything_forbidden(void **state)
 {
     (void)state;
@@ -569,6 +596,7 @@ int main(void)
         cmocka_unit_test(test_mirostat_aims_at_its_surprise),
         cmocka_unit_test(test_logprob_is_of_the_raw_logits),
         cmocka_unit_test(test_hostile_logits),
+        cmocka_unit_test(test_greedy_under_biases),
         cmocka_unit_test(test_everything_forbidden),
         cmocka_unit_test(test_ranges),
         cmocka_unit_test(test_out_of_memory_and_no_allocation_later),

@@ -2,6 +2,8 @@
  * tiny model. */
 #include "worker.h"
 
+#include "../support/oom.h"
+#include "spec.h"
 #include "thread.h"
 
 #include <setjmp.h>
@@ -17,7 +19,9 @@
 #define MODEL TEST_DATA "/golden/llama_q4_0.gguf"
 #define ENCODER TEST_DATA "/embed/bert_f32.gguf"
 
-enum { MANY = 40, SAID_MAX = 400 };
+enum { MANY = 40, SOME = 16, SAID_MAX = 400 };
+/* As a gap between tokens: prompts are not held back, however slow the machine is. */
+static const int64_t HOUR = 3600000000000;
 
 /* What came of a job; written on the worker's thread, read after `done`. */
 struct seen {
@@ -103,9 +107,13 @@ static void each_is_what_it_is_alone(void **state)
 {
     /* Pages for a quarter of the jobs: they are put back and computed again. */
     struct worker *w = open_worker(
-        MODEL, (struct worker_opts){.engine.ctx = 512, .running = 16, .kv_bytes = 1 << 19});
+        MODEL, (struct worker_opts){
+                   .engine.ctx = 512, .running = 16, .kv_bytes = 1 << 19, .gap_ns = HOUR});
     static struct seen alone[MANY], together[MANY];
     static int32_t prompt[MANY][100];
+    static struct worker_spec specs[MANY];
+    struct worker_job *jobs[MANY];
+    struct err e;
     struct worker_stats stats;
     (void)state;
     for (int i = 0; i < MANY; i++) {
@@ -117,10 +125,16 @@ static void each_is_what_it_is_alone(void **state)
             struct seen *s = round ? &together[i] : &alone[i];
             struct worker_spec spec = spec_of(s, prompt[i], 30 + i * 70 / MANY, 40 + i * 3 % 100);
             spec.tenant = (uint64_t)i % 3;
+            specs[i] = spec;
+            if (round) continue; /* all at once, below */
             assert_int_equal(add(w, s, &spec), 0);
-            if (!round) wait_done(s);
+            wait_done(s);
         }
-        for (int i = 0; round && i < MANY; i++) wait_done(&together[i]);
+    }
+    assert_int_equal(worker_add(w, specs, MANY, jobs, &e), 0);
+    for (int i = 0; i < MANY; i++) {
+        wait_done(&together[i]);
+        together[i].job = jobs[i];
     }
     for (int i = 0; i < MANY; i++) {
         assert_int_equal(alone[i].end, ANSWER_LENGTH);
@@ -137,6 +151,181 @@ static void each_is_what_it_is_alone(void **state)
     assert_true(stats.preempted > 0);
     assert_true(stats.cached_tokens > 0);
     worker_close(w);
+}
+
+/* Tokens without a choice, among others, over pages that are too few; stopped in the midst of them. */
+static void forced_tokens_need_no_step(void **state)
+{
+    static const char regex[] = "([a-d]: the long text that nobody chooses[;.]\n){6}";
+    struct worker *w = open_worker(
+        MODEL, (struct worker_opts){
+                   .engine.ctx = 512, .running = 16, .kv_bytes = 1 << 19, .gap_ns = HOUR});
+    static struct seen alone[MANY], together[MANY];
+    static int32_t prompt[MANY][30];
+    const char *const stop[] = {"body chooses;"};
+    struct grammar *g;
+    struct grammar_tokens *tokens;
+    struct worker_stats stats;
+    struct err e;
+    (void)state;
+    assert_int_equal(grammar_regex(&g, regex, sizeof regex - 1, &e), 0);
+    assert_int_equal(grammar_tokens_open(&tokens, worker_tok(w), &e), 0);
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < MANY; i++) {
+            struct seen *s = round ? &together[i] : &alone[i];
+            fill(prompt[i], 30, i);
+            struct worker_spec spec = spec_of(s, prompt[i], 30, i % 5 == 1 ? 50 : 400);
+            spec.answer.grammar = g;
+            spec.answer.grammar_tokens = tokens;
+            spec.answer.stops = stop;
+            spec.answer.n_stops = i % 5 == 2;
+            if (i % 5 == 3) s->cancel_at = 20 + i;
+            if (i % 5 == 4 && !round) s->pause_at = 20 + i;
+            assert_int_equal(add(w, s, &spec), 0);
+            if (!round && s->pause_at) {
+                wait_tokens(s, s->pause_at);
+                assert_int_equal(s->n, s->pause_at);
+                assert_false(s->done);
+                worker_resume(s->job);
+            }
+            if (!round) wait_done(s);
+        }
+        for (int i = 0; round && i < MANY; i++) wait_done(&together[i]);
+        do worker_stats(w, &stats);
+        while (stats.running + stats.waiting);
+        if (!round) assert_true(stats.steps < stats.output_tokens / 2);
+    }
+    assert_true(stats.preempted > 0);
+    assert_true(stats.forced_tokens > stats.output_tokens / 2);
+    for (int i = 0; i < MANY; i++) {
+        static const enum answer_end ends[] = {ANSWER_EOS, ANSWER_LENGTH, ANSWER_STOP,
+                                               ANSWER_CANCELLED, ANSWER_EOS};
+        assert_false(alone[i].failed);
+        if (i % 5 != 2) assert_int_equal(alone[i].end, ends[i % 5]);
+        if (i % 5 == 1) assert_int_equal(alone[i].n, 50);
+        if (i % 5 == 3) assert_int_equal(alone[i].n, 20 + i);
+        assert_int_equal(together[i].end, alone[i].end);
+        assert_int_equal(together[i].n, alone[i].n);
+        assert_int_equal(together[i].usage.output_tokens, alone[i].n);
+        assert_memory_equal(together[i].said, alone[i].said, (size_t)alone[i].n * 4);
+        worker_release(alone[i].job);
+        worker_release(together[i].job);
+    }
+    worker_close(w);
+    grammar_tokens_close(tokens);
+    grammar_close(g);
+}
+
+/* One round of jobs, together or one after the other: greedy, sampled, within a grammar, with logprobs. */
+static void ask_all(struct worker *w, struct seen *s, bool together, const struct answer_opts *form,
+                    struct worker_stats *stats)
+{
+    static int32_t prompt[SOME][90];
+    for (int i = 0; i < SOME; i++) {
+        fill(prompt[i], 90, i);
+        for (int k = 45; k < 90; k++) prompt[i][k] = prompt[i][k - 20 - i % 7]; /* repeats itself */
+        struct worker_spec spec = spec_of(&s[i], prompt[i], 60 + i % 30, 40 + i * 7 % 40);
+        spec.tenant = (uint64_t)i % 3;
+        spec.answer.sample.temp = i % 4 == 1 ? 0.7f : 0;
+        spec.answer.sample.seed = (uint64_t)i;
+        spec.answer.sample.repeat_penalty = i % 8 == 3 ? 1.1f : 1;
+        spec.answer.logprobs = i % 4 == 3;
+        if (i % 4 == 2) {
+            spec.answer.grammar = form->grammar;
+            spec.answer.grammar_tokens = form->grammar_tokens;
+        }
+        if (i % 5 == 4 && !together) s[i].pause_at = 11 + i;
+        assert_int_equal(add(w, &s[i], &spec), 0);
+        if (s[i].pause_at) {
+            wait_tokens(&s[i], s[i].pause_at);
+            assert_int_equal(s[i].n, s[i].pause_at);
+            worker_resume(s[i].job);
+        }
+        if (!together) wait_done(&s[i]);
+    }
+    for (int i = 0; i < SOME; i++) {
+        wait_done(&s[i]);
+        worker_release(s[i].job);
+        assert_false(s[i].failed);
+        assert_int_equal(s[i].usage.output_tokens, s[i].n);
+    }
+    do worker_stats(w, stats);
+    while (stats->running + stats->waiting);
+}
+
+/* Speculation changes no token of any answer, whatever runs beside it; pages are few. */
+static void drafting_changes_nothing(void **state)
+{
+    static const int tokens[] = {-1, 5, SPEC_MAX, 0};
+    static struct seen plain[SOME], s[SOME];
+    struct answer_opts form = {0};
+    struct grammar *g = NULL;
+    struct grammar_tokens *gt = NULL;
+    struct worker_stats stats;
+    struct err e;
+    (void)state;
+    assert_int_equal(grammar_regex(&g, "([a-z ]{5,15}: is it so\\?\n){3,}", 31, &e), 0);
+    form.grammar = g;
+    for (int k = 0; k < 4; k++) {
+        struct worker *w = open_worker(MODEL, (struct worker_opts){.engine.ctx = 512,
+                                                                   .running = 8,
+                                                                   .kv_bytes = 1 << 18,
+                                                                   .no_spec = tokens[k] < 0,
+                                                                   .spec_tokens = tokens[k]});
+        if (!gt) assert_int_equal(grammar_tokens_open(&gt, worker_tok(w), &e), 0);
+        form.grammar_tokens = gt;
+        for (int together = 0; together < 2; together++) {
+            ask_all(w, k + together ? s : plain, together, &form, &stats);
+            for (int i = 0; i < SOME && k + together; i++) {
+                assert_int_equal(s[i].n, plain[i].n);
+                assert_memory_equal(s[i].said, plain[i].said, (size_t)plain[i].n * 4);
+                assert_int_equal(s[i].end, plain[i].end);
+            }
+        }
+        assert_int_equal(stats.drafted_tokens > 0, k > 0);
+        assert_true(stats.accepted_tokens <= stats.drafted_tokens);
+        assert_true(stats.drafts <= stats.drafted_tokens);
+        if (k > 0 && k < 3) assert_true(stats.accepted_tokens > 0);
+        grammar_tokens_close(gt);
+        gt = NULL;
+        worker_close(w);
+    }
+    grammar_close(g);
+}
+
+/* Drafted, forced and plain tokens, on every thread that a step has. */
+static void tokens_allocate_nothing(void **state)
+{
+    static const char regex[] = "([a-d]{1,3}: the long text that nobody chooses\\n)+";
+    struct worker *w =
+        open_worker(MODEL, (struct worker_opts){.engine.ctx = 512, .spec_tokens = 3});
+    static int32_t prompt[4][60];
+    static struct seen s[4];
+    struct grammar *g;
+    struct grammar_tokens *tokens;
+    struct err e;
+    (void)state;
+    assert_int_equal(grammar_regex(&g, regex, sizeof regex - 1, &e), 0);
+    assert_int_equal(grammar_tokens_open(&tokens, worker_tok(w), &e), 0);
+    for (int i = 0; i < 4; i++) {
+        fill(prompt[i], 60, i);
+        struct worker_spec spec = spec_of(&s[i], prompt[i], 60, 380);
+        if (i % 2) spec.answer.grammar = g, spec.answer.grammar_tokens = tokens;
+        spec.answer.sample.temp = i < 2 ? 0 : 1;
+        assert_int_equal(add(w, &s[i], &spec), 0);
+    }
+    for (int i = 0; i < 4; i++) wait_tokens(&s[i], 100); /* buffers of text have their size */
+    oom_after(1);
+    for (int i = 0; i < 4; i++) wait_tokens(&s[i], 300);
+    assert_false(oom_hit());
+    for (int i = 0; i < 4; i++) {
+        wait_done(&s[i]);
+        assert_int_equal(s[i].n, 380);
+        worker_release(s[i].job);
+    }
+    worker_close(w);
+    grammar_tokens_close(tokens);
+    grammar_close(g);
 }
 
 static void cancelled_and_paused(void **state)
@@ -260,12 +449,128 @@ static void texts_to_vectors(void **state)
     free(vectors);
 }
 
+/* A look at the file's header foresees what the loaded model takes. */
+static void a_peek_knows_what_it_will_take(void **state)
+{
+    static const char *const models[] = {MODEL, ENCODER, TEST_DATA "/golden/qwen2_q4_k_m.gguf",
+                                         TEST_DATA "/golden/mixtral_iq4_nl.gguf",
+                                         TEST_DATA "/golden/gemma3_pattern.gguf"};
+    struct err e;
+    (void)state;
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+        struct worker_opts o = {.engine.threads = 2, .kv_bytes = 1 << 22};
+        struct engine_info seen;
+        if (worker_peek(models[i], &o, &seen, &e)) fail_msg("%s", e.msg);
+        struct worker *w = open_worker(models[i], o);
+        const struct engine_info *is = worker_info(w);
+        assert_int_equal(engine_bytes(&seen), engine_bytes(is));
+        assert_true(is->weight_bytes > 0 && seen.weight_bytes == is->weight_bytes);
+        assert_true(seen.n_params == is->n_params && seen.ctx == is->ctx &&
+                    seen.encoder == is->encoder);
+        assert_true(seen.bytes_per_token == is->bytes_per_token && seen.file == is->file);
+        assert_string_equal(seen.arch, is->arch);
+        assert_true(is->encoder || engine_bytes(is) > 1 << 22);
+        worker_close(w);
+    }
+    struct engine_info none;
+    assert_int_equal(worker_peek("/nothing.gguf", &(struct worker_opts){0}, &none, &e), ERR_IO);
+}
+
+enum { TEXTS = 40, LONG = 900 };
+static int32_t ids[LONG];
+
+static void some_texts(struct embed_text texts[TEXTS], float *vectors, size_t d)
+{
+    for (int i = 0; i < TEXTS; i++)
+        texts[i] = (struct embed_text){.tokens = ids,
+                                       .n = i % 8 ? 30 + i : LONG - i,
+                                       .normalize = true,
+                                       .out = vectors + (size_t)i * d};
+}
+
+/* Texts of two tenants, some too long for a step, beside one who talks: all get what they get alone, in turns. */
+static void texts_take_turns(void **state)
+{
+    struct worker_opts o = {.engine = {.ctx = 1024, .chunk = 64}, .running = 8};
+    struct worker *w = open_worker(MODEL, o);
+    size_t d = (size_t)worker_info(w)->d_model;
+    float *vectors = calloc(4 * TEXTS * d, sizeof *vectors);
+    static struct embed_text texts[4][TEXTS];
+    static struct seen alone, talk, many[2], one, cancelled;
+    struct worker_stats before, after;
+    (void)state;
+    assert_non_null(vectors);
+    for (int k = 0; k < 4; k++) some_texts(texts[k], vectors + (size_t)k * TEXTS * d, d);
+    fill(ids, LONG, 4);
+    struct seen *seen[] = {&alone, &many[0], &many[1], &one};
+    struct worker_spec specs[4];
+    for (int k = 0; k < 4; k++) {
+        specs[k] = spec_of(seen[k], NULL, 0, 0);
+        specs[k].texts = texts[k];
+        specs[k].n_texts = k == 3 ? 3 : TEXTS;
+        specs[k].tenant = k == 3 ? 2 : 1;
+    }
+    worker_stats(w, &before);
+    assert_int_equal(add(w, &alone, &specs[0]), 0);
+    wait_done(&alone);
+    assert_false(alone.failed);
+    do /* they are told after the events */
+        worker_stats(w, &after);
+    while (after.waiting + after.running);
+    assert_int_equal(after.prompt_tokens - before.prompt_tokens, alone.usage.prompt_tokens);
+    assert_int_equal(after.looked_up_tokens, before.looked_up_tokens);
+    struct worker_spec words = spec_of(&talk, ids, 20, 0);
+    words.tenant = 3;
+    assert_int_equal(add(w, &talk, &words), 0);
+    wait_tokens(&talk, 1);
+    struct worker_spec left = specs[1];
+    cancelled = (struct seen){0};
+    left.arg = &cancelled;
+    assert_int_equal(add(w, &cancelled, &left), 0); /* leaves in the midst of its first text */
+    int said = talk.n;
+    wait_tokens(&talk, said + 3);
+    worker_cancel(cancelled.job);
+    wait_done(&cancelled);
+    assert_int_equal(cancelled.end, ANSWER_CANCELLED);
+    for (int k = 1; k < 4; k++) assert_int_equal(add(w, seen[k], &specs[k]), 0);
+    wait_done(&one);
+    thread_hold(&lock);
+    assert_false(many[0].done ||
+                 many[1].done); /* of another tenant, and came later: its turn, too */
+    thread_release(&lock);
+    for (int k = 1; k < 4; k++) {
+        wait_done(seen[k]);
+        assert_false(seen[k]->failed);
+        assert_memory_equal(texts[k][0].out, texts[0][0].out,
+                            (size_t)specs[k].n_texts * d * sizeof *vectors);
+    }
+    assert_true(talk.n > said + 10); /* went on meanwhile */
+    worker_cancel(talk.job);
+    wait_done(&talk);
+    for (int k = 0; k < 4; k++) worker_release(seen[k]->job);
+    worker_release(talk.job);
+    worker_release(cancelled.job);
+    alone = (struct seen){0};
+    assert_int_equal(add(w, &alone, &specs[0]), 0); /* left in the midst by the end */
+    worker_close(w);
+    assert_true(alone.done);
+    worker_release(alone.job);
+    free(vectors);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(each_is_what_it_is_alone), cmocka_unit_test(cancelled_and_paused),
-        cmocka_unit_test(what_cannot_be),           cmocka_unit_test(the_end_cancels_what_is_left),
+        cmocka_unit_test(a_peek_knows_what_it_will_take),
+        cmocka_unit_test(each_is_what_it_is_alone),
+        cmocka_unit_test(cancelled_and_paused),
+        cmocka_unit_test(what_cannot_be),
+        cmocka_unit_test(the_end_cancels_what_is_left),
         cmocka_unit_test(texts_to_vectors),
+        cmocka_unit_test(texts_take_turns),
+        cmocka_unit_test(forced_tokens_need_no_step),
+        cmocka_unit_test(drafting_changes_nothing),
+        cmocka_unit_test(tokens_allocate_nothing),
     };
     thread_monitor_init(&lock);
     return cmocka_run_group_tests(tests, NULL, NULL);
