@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -22,6 +23,11 @@ enum {
     SLACK = 1024,        /* connections that are on their way in or out */
     PAIR_BYTES = 64,     /* of the library, for a field */
     ANSWER_BYTES = 4096, /* at least left for the headers of an answer */
+    BACK_SECONDS = 2,    /* at the end, for those who are told that there is no answer */
+    CUT_SECONDS = 3,     /* for all to go */
+    BAD = 400,
+    TOO_MANY = 429,
+    BUSY = 503
 };
 
 static struct http__conn *conn_of(struct MHD_Connection *mhd)
@@ -36,6 +42,23 @@ static int fd_of(struct MHD_Connection *mhd)
     return MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
 }
 
+static const struct sockaddr *address_of(struct MHD_Connection *mhd)
+{
+    const union MHD_ConnectionInfo *i =
+        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    return i ? i->client_addr : NULL;
+}
+
+/* r: NULL for the connection as such. Returns the bytes of the body that were sent. */
+static int64_t refuse_connection(struct http *h, int fd, int status, const struct http_request *r)
+{
+    int64_t sent = http__refuse(h, r ? r->mhd : NULL, fd, status, r);
+    thread_hold(&h->lock);
+    http__linger(h, fd);
+    thread_release(&h->lock);
+    return sent;
+}
+
 static void enter(struct http__conn *c, enum http__phase phase)
 {
     c->phase = phase;
@@ -46,9 +69,11 @@ static void enter(struct http__conn *c, enum http__phase phase)
 static void came(struct http *h, struct MHD_Connection *mhd, void **context)
 {
     int fd = fd_of(mhd);
+    bool many = false;
     struct http__conn *c = fd < h->n_conns ? calloc(1, sizeof *c) : NULL;
     thread_hold(&h->lock);
     h->connections++;
+    h->opened++;
     if (c) {
         c->fd = fd;
         enter(c, HTTP__IDLE);
@@ -57,15 +82,23 @@ static void came(struct http *h, struct MHD_Connection *mhd, void **context)
             c = NULL;
         }
     }
-    if (!c || h->closing) shutdown(fd, SHUT_RDWR); /* what is not watched may not stay */
+    if (c) many = !http__listen_count(h, c, address_of(mhd));
+    if (many) atomic_fetch_add(&h->cut[HTTP_CUT_ADDRESS], 1);
+    bool stays = c && !h->closing && !many; /* what is not watched may not */
     thread_release(&h->lock);
     *context = c;
+    if (stays) return;
+    if (many && !h->opts.tls_cert) refuse_connection(h, fd, TOO_MANY, NULL);
+    shutdown(fd, SHUT_RDWR);
 }
 
 static void went(struct http *h, struct http__conn *c)
 {
     thread_hold(&h->lock);
-    if (c) http__watch_remove(h, c);
+    if (c) {
+        http__listen_uncount(h, c);
+        http__watch_remove(h, c);
+    }
     h->connections--;
     if (!h->connections) thread_wake(&h->lock);
     thread_release(&h->lock);
@@ -101,7 +134,7 @@ static int receive_headers(struct http *h, struct http_request *r, const char *m
                            const char *version)
 {
     int status = http__request_take(r, method, version);
-    if (!status && atomic_load(&h->draining)) status = 503;
+    if (!status && atomic_load(&h->draining)) status = BUSY;
     r->stage = HTTP__RECEIVING;
     struct http__conn *c = conn_of(r->mhd);
     thread_hold(&h->lock);
@@ -161,24 +194,25 @@ static enum MHD_Result answer(void *arg, struct MHD_Connection *mhd, const char 
     return http__stream_start(r) ? MHD_YES : MHD_NO;
 }
 
+/* The status of what the library sends, or 0. */
+static int status_of(struct MHD_Connection *mhd)
+{
+    const union MHD_ConnectionInfo *i =
+        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_HTTP_STATUS);
+    return i ? (int)i->http_status : 0;
+}
+
 /* The request was never handed over: refused, broken off, or answered by the library itself. */
 static void finish_unhanded(struct http *h, struct http_request *r, int refuse, bool broken)
 {
-    const union MHD_ConnectionInfo *i =
-        MHD_get_connection_info(r->mhd, MHD_CONNECTION_INFO_HTTP_STATUS);
-    if (i) refuse = 0; /* the library has begun to */
-    r->status = refuse ? refuse : i ? (int)i->http_status : 0;
-    if (refuse) {
-        bool head = r->method && strcmp(http_method(r), "HEAD") == 0;
-        int fd = fd_of(r->mhd);
-        r->sent_bytes = http__refuse(h, r->mhd, fd, refuse, !head);
-        thread_hold(&h->lock);
-        http__linger(h, fd);
-        thread_release(&h->lock);
+    r->status = status_of(r->mhd);
+    if (refuse && !r->status) {
+        r->status = refuse;
+        r->sent_bytes = refuse_connection(h, fd_of(r->mhd), refuse, r);
     }
     r->begun = r->ended = true;
     r->gone = true;
-    if (!r->method) http__request_forget(r);
+    if (r->refuse == BAD || (!r->method && !refuse)) http__request_forget(r);
     http__stream_finish(r, !broken || r->status);
 }
 
@@ -205,10 +239,13 @@ static void completed(void *arg, struct MHD_Connection *mhd, void **context,
     atomic_fetch_sub(&h->bodies_bytes, r->charged_bytes);
     bool complete = code == MHD_REQUEST_TERMINATED_COMPLETED_OK;
     if (!complete || (r->old && r->unknown_length)) remember_to_close(mhd);
-    if (r->stage == HTTP__HANDED)
-        http__stream_finish(r, complete);
-    else
+    if (r->stage != HTTP__HANDED) {
         finish_unhanded(h, r, refuse, !complete);
+        return;
+    }
+    if (refuse && !status_of(mhd)) /* handed back */
+        http__stream_refused(r, refuse, refuse_connection(h, fd_of(mhd), refuse, r));
+    http__stream_finish(r, complete);
 }
 
 static int check_opts(const struct http_opts *o, struct err *e)
@@ -316,6 +353,7 @@ int http_open(struct http **out, const struct http_opts *o, struct err *e)
     if (!h) return err_nomem(e, sizeof *h, "the server");
     h->opts = *o;
     h->listen_fd = h->epoll_fd = h->wake_fd = -1;
+    if (getrandom(&h->salt, sizeof h->salt, GRND_NONBLOCK) < 0) h->salt = (uint64_t)clock_ns();
     thread_monitor_init(&h->lock);
     rc = open_table(h, e);
     if (!rc && o->tls_cert) rc = http__tls_read(&tls, o->tls_cert, o->tls_key, e);
@@ -348,19 +386,30 @@ void http_drain(struct http *h)
     thread_release(&h->lock);
 }
 
-/* The library does not stop with suspended connections; so all are cut, and each is waited for. */
+/* Until so many ns on the clock, or the last connection is gone. */
+static void wait_for_all(struct http *h, int64_t until)
+{
+    for (int64_t left; h->connections && (left = until - clock_ns()) > 0;)
+        thread_wait(&h->lock, left < HTTP__SECOND / 20 ? left : HTTP__SECOND / 20);
+}
+
+/* Those whose answer has not begun are told so, all others are cut. From here on nothing is suspended any
+ * more, which would keep the library from stopping: what it forgot to close, it closes then. */
 static void cut_all(struct http *h)
 {
-    thread_hold(&h->lock);
+    int64_t start = clock_ns();
     h->closing = true;
-    while (h->connections) {
-        for (int i = 0; i < h->top; i++) {
-            struct http__conn *c = h->conns[i];
-            if (c && c->phase != HTTP__LINGER) http__watch_cut(h, c);
-        }
-        thread_wait(&h->lock, HTTP__SECOND / 20);
+    for (int i = 0; i < h->top; i++) {
+        struct http__conn *c = h->conns[i];
+        if (!c || c->phase == HTTP__LINGER) continue;
+        if (c->phase == HTTP__ANSWER && !c->closed) c->refuse = BUSY;
+        if (!c->refuse || !http__stream_hand_back(c->request)) http__watch_cut(h, c, HTTP_CUT_END);
     }
-    thread_release(&h->lock);
+    wait_for_all(h, start + BACK_SECONDS * (int64_t)HTTP__SECOND);
+    for (int i = 0; i < h->top; i++)
+        if (h->conns[i] && h->conns[i]->phase != HTTP__LINGER)
+            http__watch_cut(h, h->conns[i], HTTP_CUT_END);
+    wait_for_all(h, start + CUT_SECONDS * (int64_t)HTTP__SECOND);
 }
 
 void http_close(struct http *h)
@@ -369,10 +418,9 @@ void http_close(struct http *h)
     http_drain(h);
     int64_t until = clock_ns() + h->opts.limits.close_seconds * HTTP__SECOND;
     thread_hold(&h->lock);
-    for (int64_t left; h->connections && (left = until - clock_ns()) > 0;)
-        thread_wait(&h->lock, left);
-    thread_release(&h->lock);
+    wait_for_all(h, until);
     cut_all(h);
+    thread_release(&h->lock);
     atomic_store(&h->stop, true);
     uint64_t one = 1;
     ssize_t n = write(h->wake_fd, &one, sizeof one);
@@ -387,7 +435,10 @@ void http_info(const struct http *h, struct http_info *info)
     struct http *own = (struct http *)h;
     thread_hold(&own->lock);
     info->connections = h->connections;
+    info->opened = h->opened;
     thread_release(&own->lock);
     info->requests = atomic_load(&own->requests);
-    info->cut = atomic_load(&own->cut);
+    info->received_bytes = atomic_load(&own->received_bytes);
+    info->sent_bytes = atomic_load(&own->sent_bytes);
+    for (int i = 0; i < HTTP_CUTS; i++) info->cut[i] = atomic_load(&own->cut[i]);
 }

@@ -4,7 +4,8 @@
  *     struct http *h;
  *     if (http_open(&h, &opts, &e)) ...          opts.handle is called for each whole request
  *     http_drain(h);                             no new connections and requests; answers under way go on
- *     http_close(h);                             waits for them up to a limit, then cuts
+ *     http_close(h);                             waits for them up to a limit, then tells those whose answer
+ *                                                has not begun so (503), cuts the others, and ends
  *
  * handle() runs on one of the server's threads when headers and body have arrived; it may not block.
  * It answers with http_reply, or begins an answer with http_begin and lets any thread go on with
@@ -18,8 +19,8 @@
  * that neither is called after it: do not call it while you hold a lock that these two take.
  *
  * Refused before handle(), with the body of opts.refusal and "Connection: close": what is longer or
- * slower than the limits (413, 431, 408; over TLS the slow are cut without a word), malformed (400), or
- * comes while the server drains or is full (503). The library's own parser answers the crudest nonsense
+ * slower than the limits (413, 431, 408; over TLS the slow are cut without a word), malformed (400), comes
+ * from an address with too many connections (429; over TLS without a word), or while the server drains or is full (503). The library's own parser answers the crudest nonsense
  * with a short page of its own.
  * Refused as malformed beyond what the library finds: paths with NUL, control characters or bad
  * escapes, absolute targets, header names that are no tokens, folded lines, bare line feeds and NUL in
@@ -29,6 +30,7 @@
 #ifndef HTTP_H
 #define HTTP_H
 
+#include "buf.h"
 #include "err.h"
 #include <stdbool.h>
 #include <stddef.h>
@@ -39,11 +41,12 @@ struct http_request;
 
 /* All limits, one table: http_limits_default. */
 struct http_limits {
-    int64_t connections;   /* at once; beyond, one that idles makes room, or 503 */
-    int64_t header_bytes;  /* the request line included */
-    int64_t header_fields; /* fields of the query included */
-    int64_t body_bytes;    /* of one request */
-    int64_t bodies_bytes;  /* of all requests that are being received or answered */
+    int64_t connections;             /* at once; beyond, one that idles makes room, or 503 */
+    int64_t connections_per_address; /* of a client, else 429; 0: any number */
+    int64_t header_bytes;            /* the request line included */
+    int64_t header_fields;           /* fields of the query included */
+    int64_t body_bytes;              /* of one request */
+    int64_t bodies_bytes;            /* of all requests that are being received or answered */
     int64_t
         header_seconds; /* from the connection, or the request line, to the end of the headers */
     int64_t body_bytes_per_s; /* least rate of a body after its first header_seconds */
@@ -76,8 +79,10 @@ struct http_opts {
      * taken by the connection; ns: since the request line. Comes after http_end, or after gone. */
     void (*logged)(void *arg, const struct http_request *r, int status, int64_t bytes, int64_t ns,
                    bool cut);
-    /* The body of a refusal and its *type, from memory that stays; NULL: a line of plain text. */
-    const char *(*refusal)(void *arg, int status, const char **type);
+    /* Appends the body of a refusal, and sets its *type; nothing: a line of plain text. r: what is known
+     * of the request (its path may be the target as it came), or NULL where there is none. */
+    void (*refusal)(void *arg, const struct http_request *r, int status, struct buf *body,
+                    const char **type);
     void *arg;
 };
 ERR_DOOR int http_open(struct http **out, const struct http_opts *o, struct err *e);
@@ -93,6 +98,8 @@ const char *http_header(const struct http_request *r,
                         const char *name);           /* case-insensitive, or NULL */
 const char *http_peer(const struct http_request *r); /* "127.0.0.1" */
 const void *http_body(const struct http_request *r, size_t *n);
+/* While the request is handled. */
+const struct http *http_server(const struct http_request *r);
 void http_set_user(struct http_request *r, void *user);
 void *http_user(const struct http_request *r);
 
@@ -111,9 +118,23 @@ enum http_put { HTTP_OK, HTTP_FULL, HTTP_GONE };
 enum http_put http_put(struct http_request *r, const void *p, size_t n);
 void http_end(struct http_request *r);
 
+/* Why connections are cut, or not let in. */
+enum http_cut {
+    HTTP_CUT_IDLE,    /* no request for idle_seconds, or never one */
+    HTTP_CUT_SLOW,    /* headers or body take too long */
+    HTTP_CUT_STALLED, /* takes nothing of an answer */
+    HTTP_CUT_FULL,    /* too many connections: idled longest, or came last */
+    HTTP_CUT_ADDRESS, /* too many of one client */
+    HTTP_CUT_LEFT,    /* the client had gone, and the library had not seen it */
+    HTTP_CUT_END,     /* the server ends */
+    HTTP_CUTS
+};
+extern const char *const http_cut_names[HTTP_CUTS]; /* "idle", ... */
 struct http_info {
-    int64_t connections;   /* open now */
-    int64_t requests, cut; /* handled so far; connections or answers cut by a limit */
+    int64_t connections;                /* open now */
+    int64_t opened, requests;           /* so far; requests that were handled */
+    int64_t received_bytes, sent_bytes; /* of bodies, so far */
+    int64_t cut[HTTP_CUTS];             /* so far */
 };
 void http_info(const struct http *h, struct http_info *info);
 

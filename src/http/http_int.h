@@ -29,13 +29,16 @@ enum http__phase {
 struct http__conn {
     int fd;
     enum http__phase phase;
-    bool served; /* had a request before */
-    bool closed; /* the client has closed its sending side */
-    int refuse;  /* status, decided by the watcher, for the library's thread to send; or 0 */
+    bool served;             /* had a request before */
+    bool closed;             /* the client has closed its sending side */
+    int refuse;              /* status, decided elsewhere, for the library's thread to send; or 0 */
     int64_t since_ns, bytes; /* of the phase; bytes of the body received, or thrown away */
     struct http_request *request;
-    char peer[64];
+    unsigned char address[16]; /* of the client; IPv4 mapped */
+    struct http__conn *same;   /* next in its bucket of `addresses` */
 };
+
+enum { HTTP__ADDRESSES = 1024 };
 
 struct http {
     struct http_opts opts;
@@ -48,9 +51,12 @@ struct http {
     int listen_fd;             /* -1: draining */
     bool accepting;            /* listen_fd is polled */
     bool closing;              /* every connection is being cut */
-    int64_t connections, lingering;
+    int64_t connections, opened, lingering;
+    struct http__conn
+        *addresses[HTTP__ADDRESSES]; /* those of the library, by the client's address */
+    uint64_t salt;                   /* of these buckets */
     atomic_bool draining, stop;
-    _Atomic int64_t requests, cut, bodies_bytes;
+    _Atomic int64_t requests, bodies_bytes, received_bytes, sent_bytes, cut[HTTP_CUTS];
 };
 
 /* A name and a value, as offsets into `text`. */
@@ -111,11 +117,15 @@ bool http__stream_start(struct http_request *r);
 void http__stream_finish(struct http_request *r, bool complete);
 /* Nobody will take more; with cut, not even what is complete. Returns whether a complete rest goes on. */
 bool http__stream_stop(struct http_request *r, bool cut);
+/* The server ends: true, where no answer has begun, and none can any more; a refusal takes its place. */
+bool http__stream_hand_back(struct http_request *r);
+void http__stream_refused(struct http_request *r, int status, int64_t sent_bytes);
 /* ns since which the client takes nothing, or 0. */
 int64_t http__stream_writing(struct http_request *r);
 
 /* refuse.c: answers without the library, to clients who may not be listening. */
-int64_t http__refuse(struct http *h, struct MHD_Connection *mhd, int fd, int status, bool body);
+int64_t http__refuse(struct http *h, struct MHD_Connection *mhd, int fd, int status,
+                     const struct http_request *r);
 /* Under the lock: keeps a copy of fd open, so that the refusal is not lost to a reset. */
 void http__linger(struct http *h, int fd);
 /* Under the lock: throws input away; frees c at its end. */
@@ -126,11 +136,14 @@ void http__linger_close(struct http *h, struct http__conn *c);
 int http__listen_open(struct http *h, struct err *e);
 /* Accepts what waits. */
 void http__listen_accept(struct http *h);
+/* Under the lock: c counts among those of its client. False: there are too many. */
+bool http__listen_count(struct http *h, struct http__conn *c, const struct sockaddr *from);
+void http__listen_uncount(struct http *h, struct http__conn *c);
 
 /* watch.c: one thread that accepts, sees clients leave, and keeps the deadlines. */
 void http__watch(void *http);
 /* Under the lock. */
-void http__watch_cut(struct http *h, struct http__conn *c);
+void http__watch_cut(struct http *h, struct http__conn *c, enum http_cut why);
 bool http__watch_add(struct http *h, struct http__conn *c, uint32_t events);
 void http__watch_remove(struct http *h, struct http__conn *c);
 

@@ -70,6 +70,41 @@ int http__listen_open(struct http *h, struct err *e)
     return 0;
 }
 
+static struct http__conn **bucket_of(struct http *h, const unsigned char address[16])
+{
+    uint64_t hash = h->salt;
+    for (int i = 0; i < 16; i++) {
+        hash = (hash ^ address[i]) * UINT64_C(0x9e3779b97f4a7c15);
+        hash ^= hash >> 32;
+    }
+    return &h->addresses[hash % HTTP__ADDRESSES];
+}
+
+bool http__listen_count(struct http *h, struct http__conn *c, const struct sockaddr *from)
+{
+    static const unsigned char mapped[12] = {[10] = 0xff, [11] = 0xff};
+    int64_t most = h->opts.limits.connections_per_address, n = 1;
+    if (from && from->sa_family == AF_INET6) {
+        memcpy(c->address, &((const struct sockaddr_in6 *)(const void *)from)->sin6_addr, 16);
+    } else if (from && from->sa_family == AF_INET) {
+        memcpy(c->address, mapped, 12);
+        memcpy(c->address + 12, &((const struct sockaddr_in *)(const void *)from)->sin_addr, 4);
+    }
+    struct http__conn **head = bucket_of(h, c->address);
+    for (const struct http__conn *o = *head; o && n <= most; o = o->same)
+        n += memcmp(o->address, c->address, 16) == 0;
+    c->same = *head;
+    *head = c;
+    return !most || n <= most;
+}
+
+void http__listen_uncount(struct http *h, struct http__conn *c)
+{
+    struct http__conn **at = bucket_of(h, c->address);
+    while (*at != c) at = &(*at)->same;
+    *at = c->same;
+}
+
 /* The connection that has idled longest, or NULL. */
 static struct http__conn *idlest(struct http *h)
 {
@@ -87,7 +122,7 @@ static bool make_room(struct http *h)
     if (h->connections < h->opts.limits.connections) return true;
     struct http__conn *c = idlest(h);
     if (!c) return false;
-    http__watch_cut(h, c);
+    http__watch_cut(h, c, HTTP_CUT_FULL);
     return true;
 }
 
@@ -122,8 +157,8 @@ void http__listen_accept(struct http *h)
                                n); /* closes it on failure */
             continue;
         }
-        atomic_fetch_add(&h->cut, 1);
-        if (!h->opts.tls_cert) http__refuse(h, NULL, fd, 503, true);
+        atomic_fetch_add(&h->cut[HTTP_CUT_FULL], 1);
+        if (!h->opts.tls_cert) http__refuse(h, NULL, fd, 503, NULL);
         close(fd);
     }
 }

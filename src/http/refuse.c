@@ -19,28 +19,30 @@
 enum { LINGER_MAX = 256, LINGER_BYTES = 64 << 20, HEAD_MAX = 1024 };
 
 /* Returns how many bytes of the body were sent. */
-int64_t http__refuse(struct http *h, struct MHD_Connection *mhd, int fd, int status, bool body)
+int64_t http__refuse(struct http *h, struct MHD_Connection *mhd, int fd, int status,
+                     const struct http_request *r)
 {
     const char *reason = MHD_get_reason_phrase_for((unsigned)status);
     const char *type = NULL;
-    const char *text = h->opts.refusal ? h->opts.refusal(h->opts.arg, status, &type) : NULL;
-    struct buf plain = BUF_INIT(HEAD_MAX), out = BUF_INIT(HEAD_MAX + (1 << 16));
-    if (!text) {
-        buf_printf(&plain, "%d %s\n", status, reason);
-        text = plain.data ? plain.data : "";
+    bool head_only = r && r->method && strcmp(http_method(r), "HEAD") == 0;
+    struct buf text = BUF_INIT(1 << 16), out = BUF_INIT(HEAD_MAX + (1 << 16));
+    if (h->opts.refusal) h->opts.refusal(h->opts.arg, r, status, &text, &type);
+    if (!text.len || text.failed) {
+        buf_reset(&text);
+        buf_printf(&text, "%d %s\n", status, reason);
         type = NULL;
     }
     char date[40];
     time_t now = time(NULL);
     struct tm tm;
     strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &tm));
-    size_t n = strlen(text);
     buf_printf(&out,
                "HTTP/1.1 %d %s\r\nDate: %s\r\nConnection: close\r\nContent-Type: %s\r\n"
-               "Content-Length: %zu\r\n\r\n",
-               status, reason, date, type ? type : "text/plain; charset=utf-8", n);
+               "%sContent-Length: %zu\r\n\r\n",
+               status, reason, date, type ? type : "text/plain; charset=utf-8",
+               status == 429 || status == 503 ? "Retry-After: 1\r\n" : "", text.len);
     size_t head = out.len;
-    if (body) buf_put(&out, text, n);
+    if (!head_only && text.len) buf_put(&out, text.data, text.len);
     int64_t sent = -1;
     if (!out.failed) {
         const union MHD_ConnectionInfo *tls =
@@ -48,9 +50,11 @@ int64_t http__refuse(struct http *h, struct MHD_Connection *mhd, int fd, int sta
         sent = tls ? http__tls_send(tls->tls_session, out.data, out.len)
                    : send(fd, out.data, out.len, MSG_DONTWAIT | MSG_NOSIGNAL);
     }
-    buf_free(&plain);
+    buf_free(&text);
     buf_free(&out);
-    return sent > (int64_t)head ? sent - (int64_t)head : 0;
+    sent = sent > (int64_t)head ? sent - (int64_t)head : 0;
+    atomic_fetch_add(&h->sent_bytes, sent);
+    return sent;
 }
 
 void http__linger(struct http *h, int fd)

@@ -18,6 +18,20 @@
 
 enum { BAD = 400, TOO_LARGE = 413, HEADERS_TOO_LARGE = 431, BUSY = 503, PAIRS_STEP = 16 };
 
+static void take_peer(struct http_request *r)
+{
+    const union MHD_ConnectionInfo *i =
+        MHD_get_connection_info(r->mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const struct sockaddr *a = i ? i->client_addr : NULL;
+    char *p = r->peer;
+    if (!a || getnameinfo(a,
+                          a->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+                                                   : sizeof(struct sockaddr_in),
+                          p, sizeof r->peer, NULL, 0, NI_NUMERICHOST) != 0)
+        strcpy(p, "unknown");
+    if (strncmp(p, "::ffff:", 7) == 0 && strchr(p, '.')) memmove(p, p + 7, strlen(p + 7) + 1);
+}
+
 struct http_request *http__request_open(struct http *h, struct MHD_Connection *mhd,
                                         const char *line)
 {
@@ -33,6 +47,7 @@ struct http_request *http__request_open(struct http *h, struct MHD_Connection *m
     r->text = BUF_INIT((size_t)h->opts.limits.header_bytes * 3 + 64);
     buf_put(&r->text, line, r->line_bytes + 1); /* the library decodes it in place */
     thread_monitor_init(&r->lock);
+    take_peer(r);
     return r;
 }
 
@@ -128,8 +143,9 @@ static enum MHD_Result take_header(void *arg, enum MHD_ValueKind kind, const cha
     if (t->refuse) return MHD_NO;
     uint32_t at = put_string(t->r, name, name_bytes);
     t->refuse = put_pair(t->r, at, put_string(t->r, value, n));
+    if (t->refuse) return MHD_NO;
     t->r->n_headers++;
-    return t->refuse ? MHD_NO : MHD_YES;
+    return MHD_YES;
 }
 
 static int take_headers(struct http_request *r, const char *version, const char *end)
@@ -200,52 +216,39 @@ static int take_query(struct http_request *r, size_t at, size_t end)
     return 0;
 }
 
-/* The target stands at the start of text. */
-static int take_target(struct http_request *r, const char *method)
+/* The target stands at the start of text. *query: where in it that begins. */
+static int take_path(struct http_request *r, const char *method, size_t *query)
 {
     const char *s = r->text.data;
     size_t n = r->line_bytes;
     if (strcmp(s, "*") == 0 && strcmp(method, "OPTIONS") == 0) {
-        r->path = 0;
+        *query = n;
         return 0;
     }
     if (s[0] != '/') return BAD;
     const char *mark = memchr(s, '?', n);
-    size_t path = mark ? (size_t)(mark - s) : n;
-    int rc = decode(r, 0, path, false, &r->path);
-    return rc || !mark ? rc : take_query(r, path + 1, n);
-}
-
-static void take_peer(struct http_request *r)
-{
-    const union MHD_ConnectionInfo *i =
-        MHD_get_connection_info(r->mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-    const struct sockaddr *a = i ? i->client_addr : NULL;
-    char *p = r->peer;
-    if (!a || getnameinfo(a,
-                          a->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
-                                                   : sizeof(struct sockaddr_in),
-                          p, sizeof r->peer, NULL, 0, NI_NUMERICHOST) != 0)
-        strcpy(p, "unknown");
-    if (strncmp(p, "::ffff:", 7) == 0 && strchr(p, '.')) memmove(p, p + 7, strlen(p + 7) + 1);
+    uint32_t path;
+    *query = mark ? (size_t)(mark - s) + 1 : n;
+    int rc = decode(r, 0, mark ? *query - 1 : n, false, &path);
+    if (!rc) r->path = path;
+    return rc;
 }
 
 int http__request_take(struct http_request *r, const char *method, const char *version)
 {
     const union MHD_ConnectionInfo *i =
         MHD_get_connection_info(r->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
-    if (!i || i->header_size > (size_t)r->server->opts.limits.header_bytes || r->text.failed)
-        return HEADERS_TOO_LARGE;
-    size_t n = strlen(method);
+    if (!i || r->text.failed) return HEADERS_TOO_LARGE;
+    size_t n = strlen(method), query;
     if (!is_token(method, n) || method + n + 1 != r->line || version != r->line + r->line_bytes + 1)
         return BAD;
-    int rc = take_headers(r, version, method + i->header_size);
-    if (!rc) rc = take_target(r, method);
+    int rc = take_path(r, method, &query);
     if (rc) return rc;
-    r->method = put_string(r, method, n);
-    if (r->text.failed) return HEADERS_TOO_LARGE;
-    take_peer(r);
-    return 0;
+    r->method = put_string(r, method, n); /* from here on a refusal knows what it refuses */
+    if (i->header_size > (size_t)r->server->opts.limits.header_bytes) return HEADERS_TOO_LARGE;
+    rc = take_headers(r, version, method + i->header_size);
+    if (!rc) rc = take_query(r, query, r->line_bytes);
+    return !rc && r->text.failed ? HEADERS_TOO_LARGE : rc;
 }
 
 int http__request_body(struct http_request *r, const void *p, size_t n)
@@ -253,6 +256,7 @@ int http__request_body(struct http_request *r, const void *p, size_t n)
     struct http *h = r->server;
     if (n > r->body.cap - r->body.len) return TOO_LARGE;
     r->charged_bytes += (int64_t)n;
+    atomic_fetch_add(&h->received_bytes, (int64_t)n);
     if (atomic_fetch_add(&h->bodies_bytes, (int64_t)n) + (int64_t)n > h->opts.limits.bodies_bytes)
         return BUSY;
     return buf_put(&r->body, p, n) ? 0 : BUSY;
@@ -268,7 +272,7 @@ void http__request_forget(struct http_request *r)
 
 const char *http_method(const struct http_request *r)
 {
-    return r->text.data ? r->text.data + r->method : "";
+    return r->text.data && r->method ? r->text.data + r->method : "";
 }
 
 const char *http_path(const struct http_request *r)
@@ -301,6 +305,11 @@ const void *http_body(const struct http_request *r, size_t *n)
 {
     *n = r->body.len;
     return r->body.data ? r->body.data : "";
+}
+
+const struct http *http_server(const struct http_request *r)
+{
+    return r->server;
 }
 
 void http_set_user(struct http_request *r, void *user)

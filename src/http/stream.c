@@ -58,6 +58,7 @@ static ssize_t pull(void *arg, uint64_t at, char *out, size_t n)
         memcpy(out, r->queue.data + r->taken, n);
         r->taken += n;
         r->sent_bytes += (int64_t)n;
+        atomic_fetch_add(&r->server->sent_bytes, (int64_t)n);
         r->writing_ns = clock_ns();
         rc = (ssize_t)n;
         if (r->full && have - n < (size_t)r->server->opts.limits.queue_bytes / 2) {
@@ -122,6 +123,26 @@ bool http__stream_stop(struct http_request *r, bool cut)
     resume(r);
     thread_release(&r->lock);
     return rest;
+}
+
+bool http__stream_hand_back(struct http_request *r)
+{
+    thread_hold(&r->lock);
+    bool back = !r->begun;
+    if (back) {
+        r->gone = r->cut = true;
+        resume(r);
+    }
+    thread_release(&r->lock);
+    return back;
+}
+
+void http__stream_refused(struct http_request *r, int status, int64_t sent_bytes)
+{
+    thread_hold(&r->lock);
+    r->status = status;
+    r->sent_bytes = sent_bytes;
+    thread_release(&r->lock);
 }
 
 int64_t http__stream_writing(struct http_request *r)

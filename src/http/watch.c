@@ -34,9 +34,9 @@ void http__watch_remove(struct http *h, struct http__conn *c)
     while (h->top && !h->conns[h->top - 1]) h->top--;
 }
 
-void http__watch_cut(struct http *h, struct http__conn *c)
+void http__watch_cut(struct http *h, struct http__conn *c, enum http_cut why)
 {
-    if (c->phase != HTTP__LEAVING) atomic_fetch_add(&h->cut, 1);
+    if (c->phase != HTTP__LEAVING) atomic_fetch_add(&h->cut[why], 1);
     c->phase = HTTP__LEAVING;
     if (c->request) http__stream_stop(c->request, true);
     shutdown(c->fd, SHUT_RDWR);
@@ -55,7 +55,7 @@ static void left(struct http__conn *c)
 static void refuse(struct http *h, struct http__conn *c, int status)
 {
     if (c->refuse) return;
-    atomic_fetch_add(&h->cut, 1);
+    atomic_fetch_add(&h->cut[HTTP_CUT_SLOW], 1);
     c->refuse = status;
     shutdown(c->fd, SHUT_RD);
 }
@@ -71,12 +71,14 @@ static void check(struct http *h, struct http__conn *c, int64_t now)
     const struct http_limits *l = &h->opts.limits;
     int64_t ns = now - c->since_ns;
     /* The library misses the end of the input where it came together with a request. */
-    if (c->closed && c->phase < HTTP__ANSWER && ns > HTTP__SECOND / 2) http__watch_cut(h, c);
+    if (c->closed && c->phase < HTTP__ANSWER && ns > HTTP__SECOND / 2)
+        http__watch_cut(h, c, HTTP_CUT_LEFT);
     switch (c->phase) {
     case HTTP__IDLE:
-        if (atomic_load(&h->draining) ||
-            ns > (c->served ? l->idle_seconds : l->header_seconds) * HTTP__SECOND)
-            http__watch_cut(h, c);
+        if (atomic_load(&h->draining))
+            http__watch_cut(h, c, HTTP_CUT_END);
+        else if (ns > (c->served ? l->idle_seconds : l->header_seconds) * HTTP__SECOND)
+            http__watch_cut(h, c, HTTP_CUT_IDLE);
         break;
     case HTTP__LEAVING: break;
     case HTTP__HEADER:
@@ -87,7 +89,8 @@ static void check(struct http *h, struct http__conn *c, int64_t now)
         break;
     case HTTP__ANSWER:
         ns = http__stream_writing(c->request);
-        if (ns && now - ns > l->stalled_seconds * HTTP__SECOND) http__watch_cut(h, c);
+        if (ns && now - ns > l->stalled_seconds * HTTP__SECOND)
+            http__watch_cut(h, c, HTTP_CUT_STALLED);
         break;
     case HTTP__LINGER:
         if (ns > LINGER_SECONDS * (int64_t)HTTP__SECOND) http__linger_close(h, c);

@@ -81,9 +81,11 @@ static void handle(void *arg, struct http_request *r)
         int64_t streams = all.n_streams;
         thread_release(&all.m);
         char line[160];
+        int64_t cut = 0;
+        for (int k = 0; k < HTTP_CUTS; k++) cut += i.cut[k];
         int n = snprintf(
             line, sizeof line, "connections %lld requests %lld cut %lld streams %lld\n",
-            (long long)i.connections, (long long)i.requests, (long long)i.cut, (long long)streams);
+            (long long)i.connections, (long long)i.requests, (long long)cut, (long long)streams);
         http_reply(r, 200, "text/plain", NULL, 0, line, (size_t)n);
     } else {
         http_reply(r, 404, "text/plain", NULL, 0, "none\n", 5);

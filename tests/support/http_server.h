@@ -94,6 +94,7 @@ static void server_logged(void *arg, const struct http_request *r, int status, i
 {
     struct server *s = arg;
     assert_true(ns >= 0);
+    assert_null(http_header(r, "no-such-header")); /* all that came can be looked at */
     thread_hold(&s->m);
     snprintf(s->path, sizeof s->path, "%s", http_path(r));
     s->status = status;
@@ -104,11 +105,15 @@ static void server_logged(void *arg, const struct http_request *r, int status, i
     thread_release(&s->m);
 }
 
-static const char *server_refusal(void *arg, int status, const char **type)
+static void server_refusal(void *arg, const struct http_request *r, int status, struct buf *body,
+                           const char **type)
 {
     (void)arg;
     *type = "application/json";
-    return status == 503 ? NULL : "{\"refused\":true}";
+    if (status == 503) return;
+    buf_puts(body, "{\"refused\":true");
+    if (r) buf_printf(body, ",\"path\":\"%s\"", http_path(r));
+    buf_puts(body, "}");
 }
 
 /* Limits as they are by default; change s->o before server_open. */

@@ -301,11 +301,21 @@ static void test_refusals_have_the_callers_body_and_are_logged(void **state)
     struct answer a = client_answer(&c, false);
     assert_int_equal(a.status, 413);
     assert_true(a.closed);
-    assert_string_equal(a.body, "{\"refused\":true}");
+    assert_string_equal(a.body, "{\"refused\":true,\"path\":\"/echo\"}");
     assert_non_null(strstr(a.head, "\r\nContent-Type: application/json\r\n"));
     server_wait(&s, &s.logged, 1);
     assert_int_equal(s.status, 413);
     assert_int_equal(s.bytes, a.n);
+    answer_free(&a);
+    client_close(&c);
+    c = server_client(&s);
+    client_send(&c, "GET /echo" END);
+    for (int i = 0; i < 120; i++) client_send(&c, "X: y\r\n"); /* more than are taken */
+    client_send(&c, "\r\n");
+    a = client_answer(&c, false);
+    assert_int_equal(a.status, 431);
+    assert_string_equal(a.body, "{\"refused\":true,\"path\":\"/echo\"}");
+    server_wait(&s, &s.logged, 2);
     answer_free(&a);
     client_close(&c);
     server_close(&s);
@@ -410,6 +420,61 @@ static void test_an_idle_connection_makes_room(void **state)
         assert_int_equal(a.status, 200);
         answer_free(&a);
         client_close(&c[i]);
+    }
+    server_close(&s);
+}
+
+/* A client whose address is 127.0.0.`last`. */
+static struct client client_from(struct server *s, unsigned last)
+{
+    struct sockaddr_in own = {.sin_family = AF_INET, .sin_addr = {htonl(0x7f000000 + last)}};
+    struct sockaddr_in at = {.sin_family = AF_INET,
+                             .sin_port = htons((uint16_t)http_port(s->h)),
+                             .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    struct client c = {.fd = socket(AF_INET, SOCK_STREAM, 0), .in = calloc(1, ANSWER_MAX + 1)};
+    assert_int_equal(bind(c.fd, (struct sockaddr *)&own, sizeof own), 0);
+    assert_int_equal(connect(c.fd, (struct sockaddr *)&at, sizeof at), 0);
+    return c;
+}
+
+static void test_an_address_has_so_many_connections(void **state)
+{
+    (void)state;
+    enum { MOST = 3 };
+    struct server s;
+    struct http_info info;
+    server_init(&s)->limits.connections_per_address = MOST;
+    server_open(&s);
+    for (unsigned last = 1; last < 40; last++) { /* each on its own */
+        struct client c[MOST];
+        for (int i = 0; i < MOST; i++) {
+            c[i] = client_from(&s, last);
+            free(client_ask(&c[i], "GET /echo" END "\r\n", 200));
+        }
+        struct client more = client_from(&s, last);
+        struct answer a = client_answer(&more, false);
+        assert_int_equal(a.status, 429);
+        assert_true(a.closed);
+        assert_non_null(strstr(a.head, "\r\nRetry-After: "));
+        assert_string_equal(a.body, "{\"refused\":true}");
+        answer_free(&a);
+        assert_true(client_ended(&more));
+        client_close(&more);
+        client_close(&c[1]); /* makes room */
+        bool in = false;
+        for (int tries = 0; !in && tries < 2000; tries++) {
+            c[1] = client_from(&s, last);
+            client_send(&c[1], "GET /echo" END "\r\n");
+            a = client_answer(&c[1], false);
+            in = a.status == 200;
+            answer_free(&a);
+            if (!in) client_close(&c[1]);
+            if (!in) usleep(1000);
+        }
+        assert_true(in);
+        for (int i = 0; i < MOST; i++) client_close(&c[i]);
+        http_info(s.h, &info);
+        assert_true(info.cut[HTTP_CUT_ADDRESS] >= last);
     }
     server_close(&s);
 }
@@ -559,6 +624,7 @@ int main(void)
         cmocka_unit_test(test_a_refusal_is_lingered_with),
         cmocka_unit_test(test_too_slow),
         cmocka_unit_test(test_an_idle_connection_makes_room),
+        cmocka_unit_test(test_an_address_has_so_many_connections),
         cmocka_unit_test(test_all_bodies_together_are_bounded),
         cmocka_unit_test(test_random_requests),
         cmocka_unit_test(test_wrong_options),

@@ -210,7 +210,7 @@ static void test_refusals_over_tls(void **state)
         secure_read(&c, SIZE_MAX);
         struct answer a = client_answer(&c.c, false);
         assert_int_equal(a.status, t[i].status);
-        if (a.status) assert_string_equal(a.body, "{\"refused\":true}");
+        if (a.status) assert_memory_equal(a.body, "{\"refused\":true", 15);
         answer_free(&a);
         secure_close(&c);
     }
