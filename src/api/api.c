@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/random.h>
-#include <sys/stat.h>
 #include <time.h>
 
 /* ---- errors ---- */
@@ -78,7 +76,8 @@ void api__fail_err(struct api__call *c, const struct err *e, const char *param)
 void api__reply(struct api__call *c, int status, const struct buf *b)
 {
     if (b->failed)
-        api__fail(c, 500, "server_error", NULL, NULL, "the answer is too large");
+        api__fail(c, 400, "invalid_request_error", NULL, NULL,
+                  "the answer is too large: ask for less at a time");
     else
         reply(c, status, "application/json", b->data, b->len);
 }
@@ -99,7 +98,7 @@ static void health(struct api__call *c)
 
 static void put_model(const struct api__model *m, struct buf *b)
 {
-    const struct engine_info *info = worker_info(m->worker);
+    const struct engine_info *info = &m->info;
     buf_puts(b, "{\"id\":");
     out_cstring(b, m->name);
     buf_printf(
@@ -108,8 +107,15 @@ static void put_model(const struct api__model *m, struct buf *b)
         "\"meta\":{\"architecture\":",
         (long long)m->created_s, info->ctx);
     out_cstring(b, info->arch);
-    buf_printf(b, ",\"n_params\":%lld,\"n_vocab\":%d,\"embedding_length\":%d,\"chat\":%s}}",
-               (long long)info->n_params, info->n_vocab, info->d_model, m->chat ? "true" : "false");
+    buf_printf(b, ",\"n_params\":%lld,\"n_vocab\":%d,\"embedding_length\":%d,\"chat\":%s}",
+               (long long)info->n_params, info->n_vocab, info->d_model,
+               info->encoder ? "false" : "true");
+    buf_puts(b, ",\"aliases\":[");
+    for (int i = 0; i < m->own->n_aliases; i++) {
+        if (i) buf_putc(b, ',');
+        out_cstring(b, m->own->aliases[i]);
+    }
+    buf_puts(b, "]}");
 }
 
 static void models(struct api__call *c)
@@ -137,7 +143,7 @@ static void model(struct api__call *c)
 
 static void metrics(struct api__call *c)
 {
-    api__put_metrics(c->a, &c->out);
+    api__put_metrics(c->a, http_server(c->r), &c->out);
     if (c->out.failed)
         api__reply(c, 200, &c->out);
     else
@@ -238,13 +244,20 @@ static bool host_ok(const struct api__call *c)
     return false;
 }
 
+/* Whose errors a path has; NULL: OpenAI's. path: decoded or as it came. */
+static const struct api__form *form_of(const char *path)
+{
+    static const char messages[] = "/v1/messages";
+    size_t n = sizeof messages - 1;
+    if (strncmp(path, messages, n) == 0 && (!path[n] || path[n] == '/' || path[n] == '?'))
+        return &api__messages_form;
+    return matches("/api/", path) ? &api__ollama_form : NULL;
+}
+
 static void route(struct api__call *c)
 {
     const char *method = http_method(c->r), *path = http_path(c->r);
-    /* From here on, whatever is refused is refused in its form. */
-    if (matches("/v1/messages", path) || matches("/v1/messages/", path))
-        c->form = &api__messages_form;
-    if (matches("/api/", path)) c->form = &api__ollama_form;
+    c->form = form_of(path); /* from here on, whatever is refused is refused in its form */
     for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
         const char *allowed = routes[i].method;
         bool get = strcmp(allowed, "GET") == 0;
@@ -264,18 +277,22 @@ static void route(struct api__call *c)
         else if (atomic_load(&c->a->draining) && !routes[i].open)
             api__fail(c, 503, "server_error", NULL, NULL, "the server is going down");
         else
-            routes[i].run(c);
+            (c->run = routes[i].run)(c);
         return;
     }
     api__fail(c, *c->allow ? 405 : 404, "invalid_request_error", NULL, NULL,
               *c->allow ? "this method is not allowed here" : "there is nothing here");
 }
 
-static void random_hex(char *out, size_t digits)
+/* Who asks for what, for the log. */
+static void note(struct api__call *c, const struct http_request *r)
 {
-    unsigned char bits[16] = {0};
-    if (getrandom(bits, sizeof bits, GRND_NONBLOCK) < 0) memset(bits, 0, sizeof bits);
-    for (size_t i = 0; i < digits / 2; i++) snprintf(out + 2 * i, 3, "%02x", bits[i]);
+    snprintf(c->method, sizeof c->method, "%s", http_method(r));
+    snprintf(c->path, sizeof c->path, "%s", http_path(r));
+    snprintf(c->peer, sizeof c->peer, "%s", http_peer(r));
+    memcpy(c->request_id, "req-", 4);
+    api__random_hex(c->request_id + 4, 24);
+    api__trace_take(&c->trace, http_header(r, "traceparent"));
 }
 
 void api_handle(void *api, struct http_request *r)
@@ -293,11 +310,7 @@ void api_handle(void *api, struct http_request *r)
     c->created_s = time(NULL);
     c->out = c->repeated = c->conversation = BUF_INIT(API__ANSWER_MAX);
     atomic_init(&c->refs, 2); /* ours, and the HTTP layer's until it is logged */
-    memcpy(c->request_id, "req-", 4);
-    random_hex(c->request_id + 4, 24);
-    snprintf(c->method, sizeof c->method, "%s", http_method(r));
-    snprintf(c->path, sizeof c->path, "%s", http_path(r));
-    snprintf(c->peer, sizeof c->peer, "%s", http_peer(r));
+    note(c, r);
     http_set_user(r, c);
     thread_hold(&c->a->lock);
     c->a->metrics.requests++;
@@ -331,9 +344,11 @@ void api__log(const struct api__call *c)
     out_cstring(&b, c->model ? c->model->name : NULL);
     buf_printf(&b,
                ",\"status\":%d,\"bytes\":%lld,\"ms\":%.3f,\"cut\":%s,\"prompt_tokens\":%lld,"
-               "\"output_tokens\":%lld}\n",
+               "\"output_tokens\":%lld,\"trace_id\":\"%s\",\"span_id\":\"%s\"",
                c->status, (long long)c->sent_bytes, (double)c->total_ns * 1e-6,
-               c->cut ? "true" : "false", prompt, output);
+               c->cut ? "true" : "false", prompt, output, c->trace.id, c->trace.span);
+    if (c->trace.parent[0]) buf_printf(&b, ",\"parent_span_id\":\"%s\"", c->trace.parent);
+    buf_puts(&b, "}\n");
     if (!b.failed) fwrite(b.data, 1, b.len, c->a->log); /* whole lines, whoever writes */
     fflush(c->a->log);
     buf_free(&b);
@@ -344,70 +359,66 @@ void api_logged(void *api, const struct http_request *r, int status, int64_t byt
 {
     struct api *a = api;
     struct api__call *c = http_user(r);
-    if (status >= 400) {
-        thread_hold(&a->lock);
-        a->metrics.refused++;
-        thread_release(&a->lock);
+    struct api__call refused = {.a = a}; /* before it was handed over */
+    thread_hold(&a->lock);
+    a->metrics.refused += status >= 400;
+    a->metrics.answers[status >= 0 && status < 600 ? status : 0]++;
+    thread_release(&a->lock);
+    if (!c) {
+        note(&refused, r);
+        refused.path[strcspn(refused.path, "?")] = 0;
     }
-    if (!c) return;
-    c->status = status;
-    c->sent_bytes = bytes;
-    c->total_ns = ns;
-    c->cut = cut;
-    api__call_free(c);
+    struct api__call *of = c ? c : &refused;
+    of->status = status;
+    of->sent_bytes = bytes;
+    of->total_ns = ns;
+    of->cut = cut;
+    if (c)
+        api__call_free(c);
+    else
+        api__log(of);
 }
 
-const char *api_refusal(void *api, int status, const char **type)
+void api_refusal(void *api, const struct http_request *r, int status, struct buf *body,
+                 const char **type)
 {
-    (void)api;
+    const struct api *a = api;
+    const struct api__form *form = form_of(r ? http_path(r) : "");
+    const char *kind = "invalid_request_error", *code = NULL, *message = "the request is malformed";
     *type = "application/json";
     switch (status) {
-    case 413:
-        return "{\"error\":{\"message\":\"the request is too large\",\"type\":"
-               "\"invalid_request_error\",\"param\":null,\"code\":null}}";
-    case 408:
-        return "{\"error\":{\"message\":\"the request took too long to arrive\",\"type\":"
-               "\"invalid_request_error\",\"param\":null,\"code\":null}}";
+    case 408: message = "the request took too long to arrive"; break;
+    case 413: message = "the request is too large"; break;
+    case 431: message = "the headers of the request are too large"; break;
+    case 429:
+        message = "too many connections from this address";
+        kind = "rate_limit_error";
+        code = "rate_limit_exceeded";
+        break;
     case 503:
-        return "{\"error\":{\"message\":\"too many connections\",\"type\":\"server_error\","
-               "\"param\":null,\"code\":null}}";
-    default:
-        return "{\"error\":{\"message\":\"the request is malformed\",\"type\":"
-               "\"invalid_request_error\",\"param\":null,\"code\":null}}";
+        message = atomic_load(&a->draining) ? "the server is going down" : "the server is full";
+        kind = "server_error";
+        break;
     }
+    if (form)
+        form->error(body, status, message);
+    else
+        api__put_error(body, status, kind, NULL, code, message);
 }
 
 /* ---- open and close ---- */
-
-static int open_model(struct api *a, const struct api_model *from, const struct worker_opts *w,
-                      struct err *e)
-{
-    struct api__model *m = &a->models[a->n_models];
-    int rc = worker_open(&m->worker, from->path, w, e);
-    if (rc) return rc;
-    a->n_models++;
-    struct stat st;
-    m->created_s = stat(from->path, &st) ? time(NULL) : st.st_mtime;
-    m->name = strdup(from->name);
-    if (!m->name) return err_nomem(e, strlen(from->name), "a model's name");
-    if (!worker_info(m->worker)->encoder)
-        rc = chat_open(&m->chat, worker_tok(m->worker), NULL, 0, e);
-    return rc;
-}
 
 int api_open(struct api **out, const struct api_opts *o, struct err *e)
 {
     struct api *a = calloc(1, sizeof *a);
     if (!a) return err_nomem(e, sizeof *a, "the server");
     a->log = o->log;
-    a->models = calloc((size_t)o->n_models + 1, sizeof *a->models);
     thread_monitor_init(&a->lock);
-    int rc = a->models ? 0 : err_nomem(e, sizeof *a->models, "the models");
-    if (!rc) rc = replies_open(&a->replies, REPLIES_BYTES, REPLIES_COUNT, e);
+    int rc = replies_open(&a->replies, REPLIES_BYTES, REPLIES_COUNT, e);
     bool all = !o->host || strcmp(o->host, "0.0.0.0") == 0 || strcmp(o->host, "::") == 0;
     if (!rc && !all && !(a->host = strdup(o->host))) rc = err_nomem(e, strlen(o->host), "a name");
     if (!rc && o->keys) rc = keys_open(&a->keys, o->keys, e);
-    for (int i = 0; i < o->n_models && !rc; i++) rc = open_model(a, &o->models[i], &o->worker, e);
+    if (!rc) rc = api__models_open(a, o, e);
     if (rc)
         api_close(a);
     else
@@ -418,18 +429,13 @@ int api_open(struct api **out, const struct api_opts *o, struct err *e)
 void api_drain(struct api *a)
 {
     atomic_store(&a->draining, true);
+    models_drain(a->loaded);
 }
 
 void api_close(struct api *a)
 {
     if (!a) return;
-    for (int i = 0; i < a->n_models; i++) {
-        worker_close(a->models[i].worker);
-        grammar_tokens_close(a->models[i].tokens);
-        chat_close(a->models[i].chat);
-        free(a->models[i].name);
-    }
-    free(a->models);
+    api__models_close(a);
     api__grammars_free(a);
     replies_close(a->replies);
     keys_close(a->keys);

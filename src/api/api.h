@@ -23,13 +23,30 @@
 struct api;
 
 struct api_model {
-    const char *name; /* by which requests ask for it */
+    const char *name;           /* by which requests ask for it, */
+    const char *const *aliases; /* [n_aliases] or by one of these */
+    int n_aliases;
     const char *path;
+    bool preload;    /* loaded at open, else when it is first asked for */
+    bool optional;   /* a file that is no model is left out, with a line on standard error */
+    bool stays;      /* once loaded */
+    int64_t keep_ns; /* else: that it stays unused; negative: until its room is wanted */
+    int ctx;         /* 0 here and below: as in api_opts.worker */
+    size_t kv_bytes;
+    /* Of requests that do not say: */
+    struct sample_params sample; /* SAMPLE_DEFAULTS, api_model_set */
+    int max_tokens;              /* 0: no bound */
+    const char *system;          /* message before those of a conversation that begins with none */
 };
+/* A number of a request ("temperature", "top_p" ...) for requests that do not say; the same range.
+ * ERR_NOT_FOUND: requests have no such field. */
+ERR_DOOR int api_model_set(struct api_model *m, const char *field, double value, struct err *e);
 
 struct api_opts {
-    const struct api_model *models; /* [n_models], loaded at open, in order */
-    int n_models;
+    const struct api_model
+        *models;               /* [n_models], with all they point at the caller's until api_close */
+    int n_models, room;        /* room: for more, by api_add */
+    size_t budget_bytes;       /* of the models that are loaded; 0: no bound */
     struct worker_opts worker; /* of each */
     const char *keys;          /* file; NULL: none is wanted */
     const char
@@ -38,6 +55,11 @@ struct api_opts {
 };
 
 ERR_DOOR int api_open(struct api **out, const struct api_opts *o, struct err *e);
+/* One more model to serve, which is not loaded now; one thread at a time. False: it cannot be, and a line on
+ * standard error says why. */
+bool api_add(struct api *a, const struct api_model *m);
+/* Of the first model that is there. */
+const char *api_model_name(const struct api *a);
 void api_drain(struct api *a);
 void api_close(struct api *a);
 
@@ -46,6 +68,7 @@ void api_gone(void *api, struct http_request *r);
 void api_drained(void *api, struct http_request *r);
 void api_logged(void *api, const struct http_request *r, int status, int64_t bytes, int64_t ns,
                 bool cut);
-const char *api_refusal(void *api, int status, const char **type);
+void api_refusal(void *api, const struct http_request *r, int status, struct buf *body,
+                 const char **type);
 
 #endif

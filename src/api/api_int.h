@@ -11,6 +11,7 @@
 #include "buf.h"
 #include "chat.h"
 #include "keys.h"
+#include "models.h"
 #include "replies.h"
 #include "thread.h"
 #include "toolcall.h"
@@ -27,11 +28,16 @@ enum {
 };
 
 struct api__model {
-    char *name;
+    const struct api_model *own;
+    const char *name;
+    int id;
+    struct engine_info info; /* foreseen: worker_peek */
+    char *template;          /* "": none */
+    int64_t created_s;
+    /* Of a model that is loaded, for calls that have it: */
     struct worker *worker;
     struct chat *chat;             /* NULL: an encoder */
     struct grammar_tokens *tokens; /* NULL until a grammar wants them; under the lock */
-    int64_t created_s;
 };
 
 /* Times a server reports in steps: the sums and counts of Prometheus' histograms. */
@@ -44,14 +50,19 @@ struct api__histogram {
 struct api__grammar;
 
 struct api__metrics {
-    int64_t finished[8]; /* by enum answer_end; the last: failed */
+    int64_t finished[8];  /* by enum answer_end; the last: failed */
+    int64_t answers[600]; /* by status; 0: none was sent */
     int64_t requests, refused;
     struct api__histogram ttft, gap, e2e, queue;
 };
 
 struct api {
-    struct api__model *models;
-    int n_models;
+    struct api__model *models; /* [room] */
+    atomic_int n_models;       /* grows: what stands before it is ready */
+    int room;
+    struct models *loaded;     /* by api__model.id */
+    struct worker_opts worker; /* of each */
+    bool serving;              /* it was opened */
     struct keys *keys;
     char *host; /* the only one asked for, beside this machine's own names; NULL: any */
     FILE *log;
@@ -63,6 +74,11 @@ struct api {
 };
 
 struct api__call;
+
+/* In lower-case hex; without a parent the trace begins here. */
+struct api__trace {
+    char id[33], span[17], parent[17];
+};
 
 struct api__choice {
     struct api__call *call;
@@ -116,10 +132,19 @@ struct api__call {
     const struct keys_entry *key;
     char allow[40]; /* the methods of a path that was asked with another */
     struct api__model *model;
+    /* Of a call that waits for its model (model.c): */
+    void (*run)(struct api__call *c); /* its route */
+    struct models_wait wait;
+    bool has_model; /* and gives it back at its end */
+    atomic_bool aside, gone, drained;
+    int64_t asked_ns, load_ns;
+    bool keeps; /* the request says how long the model stays after it: */
+    int64_t keep_ns;
     struct api__grammar *grammar; /* of its answers, or NULL */
     json_t *body;
     json_t *fields; /* where api__int and the like look: the body, or an object in it */
     /* For the log, which is written when all is known: */
+    struct api__trace trace;
     char method[16], path[128], peer[64];
     int status;
     int64_t sent_bytes, total_ns;
@@ -154,6 +179,9 @@ struct api__call {
 
 void api__call_free(struct api__call *c); /* lets go once */
 void api__log(const struct api__call *c);
+/* header: traceparent, as it came, or NULL */
+void api__trace_take(struct api__trace *t, const char *header);
+void api__random_hex(char *out, size_t digits); /* up to 32 */
 
 /* ---- answers ---- */
 
@@ -175,8 +203,13 @@ void api__put_usage(struct api__call *c, struct buf *out);
 /* ---- requests: each returns false after it has answered with an error ---- */
 
 bool api__body(struct api__call *c); /* an object, into c->body and c->fields */
+/* Its model, loaded. After false the call must be left alone: it may go on elsewhere already, and the
+ * route runs once more, so what was done before must bear repeating. */
 bool api__model_of(struct api__call *c);
-/* By its name, to which ":latest" may be added as in Ollama's; or NULL. */
+bool api__model_named(struct api__call *c); /* loaded or not: c->model */
+void api__model_give(struct api__call *c);
+void api__jobs(struct api__call *c, void (*fn)(struct worker_job *job)); /* with each that it has */
+/* By its name or an alias, to which ":latest" may be added as in Ollama's; or NULL. */
 struct api__model *api__model_find(const struct api *a, const char *name);
 /* 400, false: the text says why, or that the field `param` is as `what` says. */
 bool api__refuse(struct api__call *c, const char *param, const char *text);
@@ -220,6 +253,8 @@ bool api__prompt(struct api__call *c, json_t *messages, json_t *tools);
 bool api__template_knows_tools(const struct api__model *m);
 /* Is there a tool of this name? arg: the call. */
 bool api__tool_known(void *arg, const char *name);
+/* A job has ended, for the metrics. */
+void api__count(struct api__call *c, const struct api__choice *ch, bool failed);
 /* Gives the prompts to the worker, n_each answers of each. */
 void api__start(struct api__call *c);
 /* Token ids of a JSON array, appended; false, without an answer, where they are none of the model's. */
@@ -242,7 +277,10 @@ extern const unsigned char api__openapi_json[];
 extern const size_t api__openapi_json_bytes;
 
 void api__observe(struct api__histogram *h, double seconds);
-void api__put_metrics(struct api *a, struct buf *b);
+void api__put_metrics(struct api *a, const struct http *h, struct buf *b);
+
+int api__models_open(struct api *a, const struct api_opts *o, struct err *e);
+void api__models_close(struct api *a);
 
 /* ---- routes ---- */
 

@@ -67,6 +67,7 @@ bool api__body(struct api__call *c)
     const char *p = http_body(c->r, &n);
     json_error_t error;
     char text[300] = "the body is nested deeper than 64 levels";
+    if (c->body) return true; /* the second time: see api__model_of */
     if (!too_deep(p, n)) {
         c->body = json_loadb(p, n, JSON_REJECT_DUPLICATES, &error);
         /* Beyond 64 bits: to be ignored where the field is unknown, else out of its range. */
@@ -128,16 +129,6 @@ bool api__bool(struct api__call *c, const char *name, bool *out)
     return true;
 }
 
-struct api__model *api__model_find(const struct api *a, const char *name)
-{
-    for (int i = 0; i < a->n_models; i++) {
-        size_t n = strlen(a->models[i].name);
-        if (strncmp(a->models[i].name, name, n)) continue;
-        if (!name[n] || strcmp(name + n, ":latest") == 0) return &a->models[i];
-    }
-    return NULL;
-}
-
 bool api__kinds(struct api__call *c, const struct api__kind *table)
 {
     static const char *const names[] = {[JSON_OBJECT] = "must be an object",
@@ -153,17 +144,16 @@ bool api__kinds(struct api__call *c, const struct api__kind *table)
     return true;
 }
 
-bool api__model_of(struct api__call *c)
+int api_model_set(struct api_model *m, const char *field, double value, struct err *e)
 {
-    json_t *j = api__field(c, "model");
-    char text[300];
-    if (!json_is_string(j)) return api__bad(c, "model", "must name a model: see /v1/models");
-    c->model = api__model_find(c->a, json_string_value(j));
-    if (c->model) return true;
-    snprintf(text, sizeof text, "The model '%.100s' was not found here: see /v1/models",
-             json_string_value(j));
-    api__fail(c, 404, "invalid_request_error", "model", "model_not_found", text);
-    return false;
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        if (strcmp(numbers[i].name, field)) continue;
+        if (!(value >= numbers[i].min && value <= numbers[i].max))
+            return err_set(e, ERR_USAGE, "%g is not from %g to %g", value, numbers[i].min,
+                           numbers[i].max);
+        return sample_field_set(sample_field_find(numbers[i].field), &m->sample, value, e);
+    }
+    return err_set(e, ERR_NOT_FOUND, "no field %.40s", field);
 }
 
 static bool take_numbers(struct api__call *c)
@@ -255,8 +245,8 @@ static bool take_biases(struct api__call *c)
 bool api__sampling(struct api__call *c)
 {
     const struct api__names *names = api__names(c);
-    int64_t max = 0, n = 1;
-    c->answer.sample = SAMPLE_DEFAULTS;
+    int64_t max = c->model->own->max_tokens, n = 1;
+    c->answer.sample = c->model->own->sample;
     json_t *options = api__field(c, "stream_options");
     if (!api__int(c, names->max_tokens, 1, INT32_MAX, &max) ||
         !api__int(c, names->max_tokens_too, 1, INT32_MAX, &max) ||

@@ -21,6 +21,7 @@ void api__call_free(struct api__call *c)
     }
     for (int i = 0; c->jobs && i < c->n_choices; i++) worker_release(c->jobs[i]);
     api__grammar_give(c->a, c->grammar); /* after the jobs, which borrow it */
+    api__model_give(c);
     for (int i = 0; c->prompts && i < c->n_prompts; i++) tok_ids_free(&c->prompts[i]);
     for (int i = 0; c->texts && i < c->n_prompts; i++) free((void *)(uintptr_t)c->texts[i].tokens);
     free(c->choices);
@@ -110,15 +111,15 @@ static void end_text(struct api__choice *ch)
     give_piece(ch, &rest);
 }
 
-static void count(struct api__call *c, const struct api__choice *ch, bool failed)
+void api__count(struct api__call *c, const struct api__choice *ch, bool failed)
 {
     const struct worker_usage *u = &ch->usage;
     struct api__metrics *m = &c->a->metrics;
     thread_hold(&c->a->lock);
     m->finished[failed ? 7 : ch->end]++;
-    if (u->ttft_ns) api__observe(&m->ttft, (double)u->ttft_ns * 1e-9);
-    api__observe(&m->queue, (double)u->queue_ns * 1e-9);
-    api__observe(&m->e2e, (double)u->total_ns * 1e-9);
+    if (u->ttft_ns) api__observe(&m->ttft, (double)(c->load_ns + u->ttft_ns) * 1e-9);
+    api__observe(&m->queue, (double)(c->load_ns + u->queue_ns) * 1e-9);
+    api__observe(&m->e2e, (double)(c->load_ns + u->total_ns) * 1e-9);
     thread_release(&c->a->lock);
 }
 
@@ -187,7 +188,7 @@ static enum worker_flow on_event(void *arg, const struct worker_event *ev)
         c->failed = true;
         c->error = *ev->error;
     }
-    count(c, ch, ev->kind == WORKER_FAILED);
+    api__count(c, ch, ev->kind == WORKER_FAILED);
     if (!c->failed) end_text(ch);
     if (c->stream && !c->failed) {
         if (!ch->opened && c->form->open) c->form->open(ch, &c->out);
@@ -238,20 +239,4 @@ void api__start(struct api__call *c)
         api__fail_err(c, &e, api__names(c)->prompt);
     }
     free(specs);
-}
-
-void api_gone(void *api, struct http_request *r)
-{
-    struct api__call *c = http_user(r);
-    (void)api;
-    for (int i = 0; c && c->jobs && i < c->n_choices; i++)
-        if (c->jobs[i]) worker_cancel(c->jobs[i]);
-}
-
-void api_drained(void *api, struct http_request *r)
-{
-    struct api__call *c = http_user(r);
-    (void)api;
-    for (int i = 0; c && c->jobs && i < c->n_choices; i++)
-        if (c->jobs[i]) worker_resume(c->jobs[i]);
 }

@@ -65,7 +65,7 @@ static bool take_tools(struct api__call *c)
     if (how && is(how, "tool"))
         choice = json_pack("{s:{s:O*}}", "function", "name", name);
     else
-        choice = json_string(!how ? "?" : is(how, "any") ? "required" : how);
+        choice = json_string(!how || is(how, "required") ? "?" : is(how, "any") ? "required" : how);
     ok = api__tools(c, api__field(c, "tools") ? tools : NULL, choice);
     json_decref(choice);
     json_object_set_new(c->body, "tools", tools);

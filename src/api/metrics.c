@@ -55,6 +55,11 @@ static double prompt_tokens(const struct worker_stats *s)
     return (double)s->prompt_tokens;
 }
 
+static double looked_up_tokens(const struct worker_stats *s)
+{
+    return (double)s->looked_up_tokens;
+}
+
 static double output_tokens(const struct worker_stats *s)
 {
     return (double)s->output_tokens;
@@ -68,6 +73,26 @@ static double cached_tokens(const struct worker_stats *s)
 static double preempted(const struct worker_stats *s)
 {
     return (double)s->preempted;
+}
+
+static double forced_tokens(const struct worker_stats *s)
+{
+    return (double)s->forced_tokens;
+}
+
+static double drafts(const struct worker_stats *s)
+{
+    return (double)s->drafts;
+}
+
+static double drafted_tokens(const struct worker_stats *s)
+{
+    return (double)s->drafted_tokens;
+}
+
+static double accepted_tokens(const struct worker_stats *s)
+{
+    return (double)s->accepted_tokens;
 }
 
 static double busy(const struct worker_stats *s)
@@ -88,15 +113,78 @@ static const struct {
     {"vllm:num_requests_running", "gauge", "Requests being computed.", running},
     {"vllm:num_requests_waiting", "gauge", "Requests that wait.", waiting},
     {"vllm:kv_cache_usage_perc", "gauge", "Share of KV pages in use, 1 is all.", kv_usage},
-    {"vllm:prompt_tokens_total", "counter", "Tokens of prompts.", prompt_tokens},
+    {"vllm:prompt_tokens_total", "counter", "Tokens of prompts, and of texts to vectors.",
+     prompt_tokens},
     {"vllm:generation_tokens_total", "counter", "Tokens of answers.", output_tokens},
     {"vllm:prefix_cache_queries_total", "counter", "Prompt tokens looked up in the prefix cache.",
-     prompt_tokens},
+     looked_up_tokens},
     {"vllm:prefix_cache_hits_total", "counter", "Prompt tokens found there.", cached_tokens},
     {"vllm:num_preemptions_total", "counter", "Requests put back for want of pages.", preempted},
+    {"vllm:spec_decode_num_drafts_total", "counter", "Times that tokens were drafted.", drafts},
+    {"vllm:spec_decode_num_draft_tokens_total", "counter", "Tokens drafted.", drafted_tokens},
+    {"vllm:spec_decode_num_accepted_tokens_total", "counter", "Of them, those that were right.",
+     accepted_tokens},
+    {"solvent_forced_tokens_total", "counter",
+     "Tokens of answers that a grammar left no choice about.", forced_tokens},
     {"solvent_busy_seconds_total", "counter", "Time spent in steps of the model.", busy},
     {"solvent_steps_total", "counter", "Steps of the model.", steps},
 };
+
+struct look {
+    struct api *a;
+    struct worker_stats *stats;
+};
+
+static void take_stats(void *arg, int id)
+{
+    struct look *l = arg;
+    worker_stats(l->a->models[id].worker, l->stats);
+}
+
+static double is_loaded(const struct models_info *l)
+{
+    return l->state == MODELS_LOADED || l->state == MODELS_LEAVING;
+}
+
+static double bytes(const struct models_info *l)
+{
+    return l->state == MODELS_OUT ? 0 : (double)l->bytes;
+}
+
+static double loads(const struct models_info *l)
+{
+    return (double)l->loads;
+}
+
+static double waits(const struct models_info *l)
+{
+    return l->waiting;
+}
+
+/* What is told of those that are not loaded, too. */
+static const struct {
+    const char *name, *type, *help;
+    double (*get)(const struct models_info *l);
+} of_loads[] = {
+    {"solvent_model_loaded", "gauge", "1: the model is in memory.", is_loaded},
+    {"solvent_model_bytes", "gauge", "Memory that the model takes.", bytes},
+    {"solvent_model_loads_total", "counter", "Times that the model was loaded.", loads},
+    {"solvent_model_waiting", "gauge", "Requests that wait for the model to be loaded.", waits},
+};
+
+static void put_loads(struct api *a, struct buf *b)
+{
+    for (size_t k = 0; k < sizeof of_loads / sizeof *of_loads; k++) {
+        head(b, of_loads[k].name, of_loads[k].type, of_loads[k].help);
+        for (int i = 0; i < a->n_models; i++) {
+            struct models_info l;
+            models_info(a->loaded, i, &l);
+            buf_printf(b, "%s{model_name=", of_loads[k].name);
+            out_cstring(b, a->models[i].name);
+            buf_printf(b, "} %.17g\n", of_loads[k].get(&l));
+        }
+    }
+}
 
 static void put_models(struct api *a, struct buf *b)
 {
@@ -104,7 +192,7 @@ static void put_models(struct api *a, struct buf *b)
         head(b, of_models[k].name, of_models[k].type, of_models[k].help);
         for (int i = 0; i < a->n_models; i++) {
             struct worker_stats s;
-            worker_stats(a->models[i].worker, &s);
+            if (!models_look(a->loaded, i, take_stats, &(struct look){a, &s})) continue;
             buf_printf(b, "%s{model_name=", of_models[k].name);
             out_cstring(b, a->models[i].name);
             buf_printf(b, "} %.17g\n", of_models[k].get(&s));
@@ -112,7 +200,41 @@ static void put_models(struct api *a, struct buf *b)
     }
 }
 
-void api__put_metrics(struct api *a, struct buf *b)
+static void put_number(struct buf *b, const char *name, const char *type, const char *help,
+                       int64_t value)
+{
+    head(b, name, type, help);
+    buf_printf(b, "%s %lld\n", name, (long long)value);
+}
+
+static void put_http(const struct http *h, const struct api__metrics *m, struct buf *b)
+{
+    struct http_info i;
+    http_info(h, &i);
+    put_number(b, "solvent_http_connections", "gauge", "Connections that are open.", i.connections);
+    put_number(b, "solvent_http_connections_opened_total", "counter", "Connections so far.",
+               i.opened);
+    put_number(b, "solvent_http_received_bytes_total", "counter", "Of the bodies of requests.",
+               i.received_bytes);
+    put_number(b, "solvent_http_sent_bytes_total", "counter", "Of the bodies of answers.",
+               i.sent_bytes);
+    put_number(b, "solvent_http_requests_total", "counter", "Requests that arrived whole.",
+               m->requests);
+    put_number(b, "solvent_http_refused_total", "counter", "Answers with a status of 400 or more.",
+               m->refused);
+    head(b, "solvent_http_answers_total", "counter",
+         "Answers by status; 0: cut before it was sent.");
+    for (size_t k = 0; k < sizeof m->answers / sizeof *m->answers; k++)
+        if (m->answers[k])
+            buf_printf(b, "solvent_http_answers_total{status=\"%zu\"} %lld\n", k,
+                       (long long)m->answers[k]);
+    head(b, "solvent_http_cut_total", "counter", "Connections cut or not let in, by the reason.");
+    for (int k = 0; k < HTTP_CUTS; k++)
+        buf_printf(b, "solvent_http_cut_total{reason=\"%s\"} %lld\n", http_cut_names[k],
+                   (long long)i.cut[k]);
+}
+
+void api__put_metrics(struct api *a, const struct http *h, struct buf *b)
 {
     static const char *const reasons[] = {
         [ANSWER_EOS] = "stop",        [ANSWER_STOP] = "stop_string", [ANSWER_LENGTH] = "length",
@@ -121,15 +243,13 @@ void api__put_metrics(struct api *a, struct buf *b)
     struct api__metrics m = a->metrics;
     thread_release(&a->lock);
     put_models(a, b);
+    put_loads(a, b);
     head(b, "vllm:request_success_total", "counter", "Answers by the reason of their end.");
     for (int i = 0; i < 8; i++)
         if (reasons[i])
             buf_printf(b, "vllm:request_success_total{finished_reason=\"%s\"} %lld\n", reasons[i],
                        (long long)m.finished[i]);
-    head(b, "solvent_http_requests_total", "counter", "Requests that arrived whole.");
-    buf_printf(b, "solvent_http_requests_total %lld\n", (long long)m.requests);
-    head(b, "solvent_http_refused_total", "counter", "Answers with a status of 400 or more.");
-    buf_printf(b, "solvent_http_refused_total %lld\n", (long long)m.refused);
+    put_http(h, &m, b);
     histogram(b, "vllm:time_to_first_token_seconds", "From the request to its first token.",
               &m.ttft);
     histogram(b, "vllm:inter_token_latency_seconds", "Between two tokens of an answer.", &m.gap);

@@ -1,11 +1,12 @@
 /* POST /api/chat, /api/generate, /api/embed, /api/embeddings: answers and vectors as Ollama gives them
  * (its api/types.go and server/routes.go, 0.33). A stream, which is the default, is a line of JSON a
- * piece. Options that set up Ollama's runner (num_ctx, num_gpu, keep_alive ...) change nothing here;
- * what would change an answer and is not there is refused rather than ignored. Models are loaded
- * at the start, so load_duration is the time a request waited for its turn.
+ * piece. Options that set up Ollama's runner (num_ctx, num_gpu ...) change nothing here; what would
+ * change an answer and is not there is refused rather than ignored. load_duration is the time a request
+ * waited for its model and for its turn.
  */
 #include "api_int.h"
 
+#include "amount.h"
 #include "out.h"
 #include <math.h>
 #include <stdlib.h>
@@ -87,14 +88,14 @@ static void put_context(const struct api__choice *ch, struct buf *out)
 static void put_end(const struct api__choice *ch, struct buf *out)
 {
     const struct worker_usage *u = &ch->usage;
-    int64_t first = u->ttft_ns ? u->ttft_ns : u->total_ns;
+    int64_t first = u->ttft_ns ? u->ttft_ns : u->total_ns, load = ch->call->load_ns;
     buf_printf(
         out,
         ",\"done\":true,\"done_reason\":\"%s\",\"total_duration\":%lld,\"load_duration\":%lld,"
         "\"prompt_eval_count\":%d,\"prompt_eval_duration\":%lld,\"eval_count\":%d,"
         "\"eval_duration\":%lld",
-        ch->calls.n_calls ? "stop" : api__reason(ch), (long long)u->total_ns,
-        (long long)u->queue_ns, u->prompt_tokens, (long long)(first - u->queue_ns),
+        ch->calls.n_calls ? "stop" : api__reason(ch), (long long)(load + u->total_ns),
+        (long long)(load + u->queue_ns), u->prompt_tokens, (long long)(first - u->queue_ns),
         u->output_tokens, (long long)(u->total_ns - first));
     if (ch->call->form->ids) put_context(ch, out);
     buf_putc(out, '}');
@@ -177,13 +178,12 @@ static bool refuse_what_is_missing(struct api__call *c)
 /* Numbers that stand for something else: no limit, a random seed, all tokens. */
 static void plain_options(json_t *options)
 {
-    json_t *most = json_object_get(options, "num_predict"),
-           *seed = json_object_get(options, "seed");
-    json_t *top_k = json_object_get(options, "top_k");
-    if (json_is_integer(top_k) && json_integer_value(top_k) == -1)
+    json_t *most = json_object_get(options, "num_predict");
+    double n = json_number_value(most);
+    if (json_number_value(json_object_get(options, "top_k")) == -1)
         json_object_set_new(options, "top_k", json_integer(0));
-    if (json_is_integer(seed) && json_integer_value(seed) == -1) json_object_del(options, "seed");
-    if (json_is_integer(most) && json_integer_value(most) < 1)
+    if (json_number_value(json_object_get(options, "seed")) == -1) json_object_del(options, "seed");
+    if (json_is_number(most) && n < 1 && n >= INT32_MIN && n == floor(n))
         json_object_del(options, "num_predict");
 }
 
@@ -225,35 +225,58 @@ static bool take_format(struct api__call *c)
     return ok;
 }
 
-static bool take(struct api__call *c)
+/* Seconds, or a text such as "5m"; negative: for ever. */
+static bool take_keep_alive(struct api__call *c)
 {
+    json_t *keep = api__field(c, "keep_alive");
+    struct err e;
+    c->keeps = keep != NULL;
+    if (json_is_number(keep)) c->keep_ns = amount_ns_of(json_number_value(keep));
+    if (!keep || json_is_number(keep)) return true;
+    if (json_is_string(keep) && !amount_ns(json_string_value(keep), &c->keep_ns, &e)) return true;
+    return bad(c, "'keep_alive' must be a number of seconds or a text such as \"5m\"");
+}
+
+/* Asked for nothing but the model to be loaded, or unloaded: it is. */
+static void answer_done(struct api__call *c, const char *reason)
+{
+    put_head(c, "", 0, NULL, &c->out);
+    buf_printf(&c->out, ",\"done\":true,\"done_reason\":\"%s\"}", reason);
+    api__reply(c, 200, &c->out);
+}
+
+/* asked: the field that asks for an answer, if it is not empty. */
+static bool take(struct api__call *c, const char *asked, json_type kind)
+{
+    static const struct api__kind kinds[] = {{"chat_template_kwargs", JSON_OBJECT},
+                                             {NULL, JSON_NULL}};
     int64_t top = 0;
-    if (!api__body(c) || !api__model_of(c) || !refuse_what_is_missing(c) || !take_think(c) ||
-        !take_options(c) || !take_format(c) || !api__bool(c, "logprobs", &c->answer.logprobs) ||
+    if (!api__body(c) || !take_keep_alive(c)) return false;
+    if (c->keeps && !c->keep_ns && is_none(json_object_get(c->body, asked), kind)) {
+        if (!api__model_named(c)) return false;
+        models_keep(c->a->loaded, c->model->id, 0);
+        answer_done(c, "unload");
+        return false;
+    }
+    if (!api__model_of(c) || !api__kinds(c, kinds) || !refuse_what_is_missing(c) ||
+        !take_think(c) || !take_options(c) || !take_format(c) ||
+        !api__bool(c, "logprobs", &c->answer.logprobs) ||
         !api__int(c, "top_logprobs", 0, ANSWER_TOP_MAX, &top))
         return false;
     c->answer.top = c->answer.logprobs ? (int)top : 0;
     return true;
 }
 
-/* Asks for the model to be loaded; it is. */
-static void answer_loaded(struct api__call *c)
-{
-    put_head(c, "", 0, NULL, &c->out);
-    buf_puts(&c->out, ",\"done\":true,\"done_reason\":\"load\"}");
-    api__reply(c, 200, &c->out);
-}
-
 void api__ollama_chat(struct api__call *c)
 {
     c->form = &chat_form;
-    if (!take(c)) return;
+    if (!take(c, "messages", JSON_ARRAY)) return;
     json_t *messages = json_object_get(c->body, "messages");
     json_t *tools = json_object_get(c->body, "tools");
+    if (!api__tools(c, is_none(tools, JSON_ARRAY) ? NULL : tools, NULL)) return;
     if (is_none(messages, JSON_ARRAY))
-        answer_loaded(c);
-    else if (api__tools(c, is_none(tools, JSON_ARRAY) ? NULL : tools, NULL) &&
-             api__prompt(c, messages, c->tools))
+        answer_done(c, "load");
+    else if (api__prompt(c, messages, c->tools))
         api__start(c);
 }
 
@@ -271,27 +294,28 @@ static bool take_raw(struct api__call *c, json_t *prompt)
     return !rc;
 }
 
-/* What an earlier answer gave as its context comes before the prompt. */
-static bool take_context(struct api__call *c)
+/* What an earlier answer gave as its context. */
+static bool take_context(struct api__call *c, struct tok_ids *all)
 {
     json_t *context = json_object_get(c->body, "context");
-    struct tok_ids all = {0}, *p = c->prompts;
-    if (is_none(context, JSON_ARRAY)) return true;
-    if (!api__ids(c, context, &all)) {
-        tok_ids_free(&all);
-        return bad(c, "'context' must be the token ids of an earlier answer");
-    }
+    return is_none(context, JSON_ARRAY) || api__ids(c, context, all) ||
+           bad(c, "'context' must be the token ids of an earlier answer");
+}
+
+/* It comes before the prompt. */
+static bool put_before(struct api__call *c, struct tok_ids *all)
+{
+    struct tok_ids *p = c->prompts;
     bool bos = p->len && p->data[0] == tok_bos(worker_tok(c->model->worker));
     size_t n = p->len - bos;
-    int32_t *data = realloc(all.data, (all.len + n) * sizeof *data);
-    if (data) {
-        memcpy(data + all.len, p->data + bos, n * sizeof *data);
-        tok_ids_free(p);
-        *p = (struct tok_ids){data, all.len + n, all.len + n};
-        return true;
-    }
-    tok_ids_free(&all);
-    return bad(c, "no memory for the context");
+    if (!all->len) return true;
+    int32_t *data = realloc(all->data, (all->len + n) * sizeof *data);
+    if (!data) return bad(c, "no memory for the context");
+    memcpy(data + all->len, p->data + bos, n * sizeof *data);
+    tok_ids_free(p);
+    *p = (struct tok_ids){data, all->len + n, all->len + n};
+    *all = (struct tok_ids){0};
+    return true;
 }
 
 static bool take_prompt(struct api__call *c, json_t *prompt, json_t *system)
@@ -303,25 +327,31 @@ static bool take_prompt(struct api__call *c, json_t *prompt, json_t *system)
     json_array_append_new(messages, json_pack("{s:s, s:O}", "role", "user", "content", prompt));
     bool ok = api__prompt(c, messages, NULL);
     json_decref(messages);
-    return ok && take_context(c);
+    return ok;
 }
 
 void api__ollama_generate(struct api__call *c)
 {
+    static const struct api__kind kinds[] = {
+        {"prompt", JSON_STRING}, {"system", JSON_STRING}, {NULL, JSON_NULL}};
+    struct tok_ids context = {0};
     bool raw = false;
     c->form = &generate_form;
-    if (!take(c) || !api__bool(c, "raw", &raw)) return;
+    if (!take(c, "prompt", JSON_STRING) || !api__kinds(c, kinds) || !api__bool(c, "raw", &raw))
+        return;
     json_t *prompt = json_object_get(c->body, "prompt");
     json_t *system = json_object_get(c->body, "system");
     if (raw) c->form = &raw_form;
-    if (is_none(prompt, JSON_STRING))
-        answer_loaded(c);
-    else if (!json_is_string(prompt) || (!is_none(system, JSON_STRING) && !json_is_string(system)))
-        bad(c, "'prompt' and 'system' must be strings");
-    else if (raw && (!is_empty(system) || !is_empty(json_object_get(c->body, "context"))))
+    if (raw && (!is_empty(system) || !is_empty(json_object_get(c->body, "context"))))
         bad(c, "raw mode does not support template, system, or context");
-    else if (raw ? take_raw(c, prompt) : take_prompt(c, prompt, system))
-        api__start(c);
+    else if (take_context(c, &context)) {
+        if (is_none(prompt, JSON_STRING))
+            answer_done(c, "load");
+        else if (raw ? take_raw(c, prompt)
+                     : take_prompt(c, prompt, system) && put_before(c, &context))
+            api__start(c);
+    }
+    tok_ids_free(&context);
 }
 
 /* ---- vectors ---- */
@@ -349,7 +379,8 @@ static void embed_whole(struct api__call *c, struct buf *out)
         put_vector(c, i, out);
     }
     buf_printf(out, "],\"total_duration\":%lld,\"load_duration\":%lld,\"prompt_eval_count\":%d}",
-               (long long)u->total_ns, (long long)u->queue_ns, u->prompt_tokens);
+               (long long)(c->load_ns + u->total_ns), (long long)(c->load_ns + u->queue_ns),
+               u->prompt_tokens);
 }
 
 static void embedding_whole(struct api__call *c, struct buf *out)
@@ -366,7 +397,8 @@ void api__ollama_embed(struct api__call *c)
 {
     c->form = &embed_form;
     c->truncate = true;
-    if (!api__body(c) || !api__model_of(c) || !api__bool(c, "truncate", &c->truncate) ||
+    if (!api__body(c) || !take_keep_alive(c) || !api__model_of(c) ||
+        !api__bool(c, "truncate", &c->truncate) ||
         !api__int(c, "dimensions", 0, INT32_MAX, &c->dimensions))
         return;
     json_t *input = json_object_get(c->body, "input");
@@ -384,7 +416,7 @@ void api__ollama_embeddings(struct api__call *c)
 {
     c->form = &embedding_form;
     c->truncate = true;
-    if (!api__body(c) || !api__model_of(c)) return;
+    if (!api__body(c) || !take_keep_alive(c) || !api__model_of(c)) return;
     json_t *prompt = json_object_get(c->body, "prompt");
     if (is_none(prompt, JSON_STRING)) {
         buf_puts(&c->out, "{\"embedding\":[]}");

@@ -1,5 +1,4 @@
-/* What Ollama's API tells about models: /api/tags, /api/ps, /api/show, /api/version. All models are loaded
- * at the start and stay. Requests that would change the list are refused: that is the operator's, at
+/* What Ollama's API tells about models: /api/tags, /api/ps, /api/show, /api/version. Requests that would change the list are refused: that is the operator's, at
  * the command line. */
 #include "api_int.h"
 
@@ -7,6 +6,7 @@
 #include "sha256.h"
 #include <ctype.h>
 #include <string.h>
+#include <time.h>
 
 /* The release of Ollama after which the shapes under /api/ are written: clients compare it with the oldest
  * they can talk to. */
@@ -26,7 +26,7 @@ static void put_count(struct buf *b, int64_t n)
 
 static void put_details(const struct api__model *m, struct buf *b)
 {
-    const struct engine_info *info = worker_info(m->worker);
+    const struct engine_info *info = &m->info;
     char type[16];
     size_t n = 0;
     for (; info->type[n] && n + 1 < sizeof type; n++)
@@ -42,14 +42,14 @@ static void put_details(const struct api__model *m, struct buf *b)
                ",\"quantization_level\":\"%s\",\"context_length\":%d,\"embedding_length\":%d},"
                "\"capabilities\":[%s]",
                type, info->ctx_train, info->d_model,
-               m->chat ? "\"completion\",\"tools\"" : "\"embedding\"");
+               info->encoder ? "\"embedding\"" : "\"completion\",\"tools\"");
 }
 
 /* Ollama's digest is of a manifest, ours of what the file system says about the file: either changes
  * when the model does. */
 static void put_named(const struct api__model *m, int64_t bytes, struct buf *b)
 {
-    const struct engine_info *info = worker_info(m->worker);
+    const struct engine_info *info = &m->info;
     char digest[SHA256_HEX] = "";
     struct err ignored;
     uint64_t about[] = {info->file, info->file_bytes};
@@ -72,7 +72,7 @@ void api__ollama_tags(struct api__call *c)
     for (int i = 0; i < c->a->n_models; i++) {
         const struct api__model *m = &c->a->models[i];
         if (i) buf_putc(b, ',');
-        put_named(m, (int64_t)worker_info(m->worker)->file_bytes, b);
+        put_named(m, (int64_t)m->info.file_bytes, b);
         buf_puts(b, ",\"modified_at\":");
         api__put_time(b, m->created_s, 0);
         buf_putc(b, '}');
@@ -81,21 +81,49 @@ void api__ollama_tags(struct api__call *c)
     api__reply(c, 200, b);
 }
 
+/* Beside what Ollama tells: for `solvent ps`. */
+static void put_state(const struct models_info *l, struct buf *b)
+{
+    const char *state = l->state == MODELS_OUT       ? "waiting"
+                        : l->state == MODELS_LOADING ? "loading"
+                        : l->state == MODELS_LEAVING ? "leaving"
+                        : l->requests                ? "busy"
+                                                     : "idle";
+    buf_printf(b, ",\"state\":\"%s\",\"requests\":%d,\"waiting\":%d", state, l->requests,
+               l->waiting);
+}
+
+/* More than a century ahead is what Ollama's own client calls "Forever". */
+static void put_end(const struct models_info *l, struct buf *b)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    int64_t s = now.tv_sec + l->left_ns / 1000000000, ns = now.tv_nsec + l->left_ns % 1000000000;
+    bool forever = l->left_ns < 0 || l->left_ns / 1000000000 > 200LL * 365 * 86400;
+    buf_puts(b, ",\"expires_at\":");
+    if (forever)
+        buf_puts(b, "\"2200-01-01T00:00:00Z\"");
+    else
+        api__put_time(b, s + ns / 1000000000, (long)(ns % 1000000000));
+}
+
 void api__ollama_ps(struct api__call *c)
 {
     struct buf *b = &c->out;
+    bool first = true;
     buf_puts(b, "{\"models\":[");
     for (int i = 0; i < c->a->n_models; i++) {
         const struct api__model *m = &c->a->models[i];
-        const struct engine_info *info = worker_info(m->worker);
-        size_t bytes =
-            info->weight_bytes + info->step_bytes + (size_t)info->pages * info->page_bytes;
-        if (i) buf_putc(b, ',');
-        put_named(m, (int64_t)bytes, b);
-        /* More than a century ahead is what Ollama's own client calls "Forever". */
-        buf_printf(
-            b, ",\"size_vram\":0,\"context_length\":%d,\"expires_at\":\"2200-01-01T00:00:00Z\"}",
-            info->ctx);
+        struct models_info l;
+        models_info(c->a->loaded, i, &l);
+        if (l.state == MODELS_OUT && !l.waiting) continue;
+        if (!first) buf_putc(b, ',');
+        first = false;
+        put_named(m, (int64_t)l.bytes, b);
+        buf_printf(b, ",\"size_vram\":0,\"context_length\":%d", m->info.ctx);
+        put_end(&l, b);
+        put_state(&l, b);
+        buf_putc(b, '}');
     }
     buf_puts(b, "]}");
     api__reply(c, 200, b);
@@ -118,28 +146,34 @@ static void put_model_info(const struct engine_info *info, struct buf *b)
     buf_putc(b, '}');
 }
 
+/* A body whose model may be called "name", as it was once. */
+static bool take_name(struct api__call *c)
+{
+    static const struct api__kind kinds[] = {
+        {"model", JSON_STRING}, {"name", JSON_STRING}, {NULL, JSON_NULL}};
+    if (!api__body(c) || !api__kinds(c, kinds)) return false;
+    if (!json_string_length(api__field(c, "model")) && api__field(c, "name"))
+        json_object_set(c->body, "model", api__field(c, "name"));
+    return true;
+}
+
 void api__ollama_show(struct api__call *c)
 {
-    if (!api__body(c)) return;
-    json_t *model = json_object_get(c->body, "model");
-    if (!json_string_length(model)) /* as it was called once */
-        json_object_set(c->body, "model", json_object_get(c->body, "name"));
-    if (!api__model_of(c)) return;
+    if (!take_name(c) || !api__model_named(c)) return;
     struct buf *b = &c->out, file = BUF_INIT(4096);
-    const char *template = tok_chat_template(worker_tok(c->model->worker));
     buf_printf(&file, "# Served by solvent, from a file of its operator\nFROM %s\n",
                c->model->name);
     buf_puts(b, "{\"modelfile\":");
     out_cstring(b, file.data);
     buf_free(&file);
     buf_puts(b, ",\"parameters\":\"\",\"template\":");
-    out_cstring(b, template ? template : "");
+    out_cstring(b, c->model->template);
     buf_puts(b, ",\"modified_at\":");
     api__put_time(b, c->model->created_s, 0);
     buf_putc(b, ',');
     put_details(c->model, b);
     buf_putc(b, ',');
-    put_model_info(worker_info(c->model->worker), b);
+    put_model_info(&c->model->info, b);
     buf_putc(b, '}');
     api__reply(c, 200, b);
 }
@@ -160,10 +194,8 @@ void api__ollama_refuse(struct api__call *c)
 /* Programs pull what they need before they use it: what is here has been pulled. */
 void api__ollama_pull(struct api__call *c)
 {
-    if (!api__body(c)) return;
-    json_t *model = json_object_get(c->body, "model");
-    const char *name =
-        json_string_value(json_string_length(model) ? model : json_object_get(c->body, "name"));
+    if (!take_name(c)) return;
+    const char *name = json_string_value(api__field(c, "model"));
     if (!name || !api__model_find(c->a, name)) {
         api__ollama_refuse(c);
         return;

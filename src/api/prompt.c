@@ -231,6 +231,16 @@ static bool write_out_tools(json_t *messages)
     return true;
 }
 
+/* The operator's system message, where the conversation brings none. */
+static bool add_system(const struct api__call *c, json_t *messages)
+{
+    const char *text = c->model->own->system;
+    json_t *role = json_object_get(json_array_get(messages, 0), "role");
+    if (!text || strcmp(json_string_value(role), "system") == 0) return true;
+    return !json_array_insert_new(messages, 0,
+                                  json_pack("{s:s, s:s}", "role", "system", "content", text));
+}
+
 bool api__prompt(struct api__call *c, json_t *messages, json_t *tools)
 {
     struct err e;
@@ -240,10 +250,11 @@ bool api__prompt(struct api__call *c, json_t *messages, json_t *tools)
         return false;
     }
     if (!plain_messages(c, messages)) return false;
-    if (!api__template_knows_tools(c->model) &&
-        (!write_out_tools(messages) ||
-         (json_array_size(tools) && !tell_of_tools(messages, tools)))) {
-        err_nomem(&e, 0, "the tools");
+    if (!add_system(c, messages) ||
+        (!api__template_knows_tools(c->model) &&
+         (!write_out_tools(messages) ||
+          (json_array_size(tools) && !tell_of_tools(messages, tools))))) {
+        err_nomem(&e, 0, "the messages");
         api__fail_err(c, &e, NULL);
         return false;
     }

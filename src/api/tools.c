@@ -80,16 +80,14 @@ bool api__tools(struct api__call *c, json_t *tools, json_t *choice)
 {
     const char *word = json_string_value(choice);
     const char *only = name_of(choice);
-    if (!tools || json_is_null(tools)) {
-        if (choice && !json_is_null(choice) && !(word && strcmp(word, "none") == 0) &&
-            !(word && strcmp(word, "auto") == 0))
-            return api__refuse(c, "tool_choice", "'tool_choice' wants 'tools'");
-        return true;
-    }
-    if (!check(c, tools)) return false;
-    if (!json_array_size(tools) || (word && strcmp(word, "none") == 0)) return true;
+    bool none = word && strcmp(word, "none") == 0;
+    bool free = !choice || json_is_null(choice) || (word && strcmp(word, "auto") == 0);
+    if (tools && !json_is_null(tools) && !check(c, tools)) return false;
+    if (none || (free && !json_array_size(tools))) return true;
+    if (!json_array_size(tools))
+        return api__refuse(c, "tool_choice", "'tool_choice' wants 'tools'");
     c->tools = tools;
-    if (!choice || json_is_null(choice) || (word && strcmp(word, "auto") == 0)) return true;
+    if (free) return true;
     if (c->grammar)
         return api__refuse(c, "tool_choice",
                            "'tool_choice' and 'response_format' cannot both be demanded");

@@ -69,6 +69,8 @@ static enum worker_flow on_event(void *arg, const struct worker_event *ev)
 {
     struct api__call *c = arg;
     c->choices->usage = *ev->usage;
+    c->choices->end = ev->end;
+    api__count(c, c->choices, ev->kind == WORKER_FAILED);
     if (ev->kind == WORKER_FAILED) {
         api__fail_err(c, ev->error, "input");
     } else if (ev->end == ANSWER_CANCELLED) { /* not all were computed */
@@ -145,12 +147,16 @@ void api__embeddings(struct api__call *c)
 
 void api__tokenize(struct api__call *c)
 {
+    static const struct api__kind kinds[] = {
+        {"prompt", JSON_STRING}, {"content", JSON_STRING}, {NULL, JSON_NULL}};
     struct tok_ids ids = {0};
     bool special = false;
     struct err e;
-    if (!api__body(c) || !api__model_of(c) || !api__bool(c, "add_special_tokens", &special)) return;
-    json_t *text = json_object_get(c->body, "prompt");
-    if (!text) text = json_object_get(c->body, "content");
+    if (!api__body(c) || !api__model_of(c) || !api__kinds(c, kinds) ||
+        !api__bool(c, "add_special_tokens", &special))
+        return;
+    json_t *text = api__field(c, "prompt");
+    if (!text) text = api__field(c, "content");
     if (!json_is_string(text)) {
         api__fail(c, 400, "invalid_request_error", "prompt", NULL,
                   "'prompt' (or 'content') must be a string");
