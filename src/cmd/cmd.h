@@ -14,6 +14,7 @@ int cmd_embed(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
 int cmd_keys(int argc, char **argv);
 int cmd_list(int argc, char **argv);
+int cmd_ps(int argc, char **argv);
 int cmd_perplexity(int argc, char **argv);
 int cmd_pull(int argc, char **argv);
 int cmd_rm(int argc, char **argv);
@@ -59,6 +60,9 @@ void cmd_load_progress(void *bar, int64_t done, int64_t total);
  * there is none. Static memory. */
 const char *cmd_packs(void);
 /* The file of keys: `given`, or the user's own. */
+/* --speculate: "auto", "off" or a number -> spec_opts.tokens, 0: off. */
+ERR_DOOR int cmd_speculate(const char *given, int *tokens, struct err *e);
+
 ERR_DOOR int cmd_keys_path(const char *given, char *path, unsigned room, struct err *e);
 /* A catalogue name or a path -> a path of a file that exists. */
 ERR_DOOR int cmd_model_path(const char *model, char *path, unsigned room, struct err *e);

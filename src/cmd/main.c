@@ -11,6 +11,7 @@ static const struct {
 } commands[] = {
     {"run", "chat with a model, or answer one prompt", cmd_run},
     {"serve", "answer many users at once: the OpenAI API, a chat page", cmd_serve},
+    {"ps", "which models a server has in memory", cmd_ps},
     {"keys", "who may ask a server", cmd_keys},
     {"pull", "download a model", cmd_pull},
     {"list", "the models that are here, and the catalogue", cmd_list},

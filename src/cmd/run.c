@@ -74,21 +74,24 @@ static int take_sampler(struct run *r, struct err *e)
     return rc;
 }
 
-static int take_speculate(struct run *r, struct err *e)
+int cmd_speculate(const char *given, int *tokens, struct err *e)
 {
     char *end = NULL;
-    long n = strtol(r->speculate, &end, 10);
-    bool number = end != r->speculate && !*end && n >= 1 && n <= SPEC_MAX;
-    if (strcmp(r->speculate, "auto") == 0)
-        r->drafted = SPEC_AUTO;
-    else if (number)
-        r->drafted = (int)n;
-    else if (strcmp(r->speculate, "off") != 0)
+    long n = strtol(given, &end, 10);
+    bool number = end != given && !*end && n >= 1 && n <= SPEC_MAX;
+    *tokens = number ? (int)n : strcmp(given, "auto") == 0 ? SPEC_AUTO : 0;
+    if (*tokens == 0 && strcmp(given, "off") != 0)
         return err_set(e, ERR_USAGE, "--speculate wants auto, off or 1 to %d, not '%s'", SPEC_MAX,
-                       r->speculate);
-    if (r->draft && !r->drafted)
-        return err_set(e, ERR_USAGE, "--draft speculates: no --speculate off");
+                       given);
     return 0;
+}
+
+static int take_speculate(struct run *r, struct err *e)
+{
+    int rc = cmd_speculate(r->speculate, &r->drafted, e);
+    if (!rc && r->draft && !r->drafted)
+        return err_set(e, ERR_USAGE, "--draft speculates: no --speculate off");
+    return rc;
 }
 
 static int one_answer(struct run *r, struct session *s, struct err *e)
