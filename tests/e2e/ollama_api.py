@@ -213,7 +213,7 @@ def nothing_to_say_is_a_load(s):
         for path, fields in (("/api/chat", {}), ("/api/chat", {"messages": []}), ("/api/generate", {}),
                              ("/api/generate", {"prompt": "", "keep_alive": 0}), ("/api/generate", {"model": BERT})):
             a = s.good(path, **{"model": LLAMA, **fields, **stream})
-            assert a["done"] is True and a["done_reason"] == "load"
+            assert a["done"] is True and a["done_reason"] == ("unload" if fields.get("keep_alive") == 0 else "load")
             assert (a["message"]["content"] if path == "/api/chat" else a["response"]) == ""
 
 
@@ -308,36 +308,6 @@ def calls_of_tools(s):
         assert s.post("/api/chat", model=QWEN, messages=HI, tools=bad, **GREEDY)[0] == 400, bad
 
 
-def hostile_fields(s):
-    values = [-1, 0, 1, 2**31, 2**53, 2**63, 1e308, float("nan"), "1", "", None, [], {}, True, False, -2**63, 0.5, ["x"], {"a": "b"},
-              [[]], "\ud800"]
-    options = ["temperature", "top_k", "top_p", "min_p", "typical_p", "seed", "num_predict", "stop", "repeat_penalty",
-               "repeat_last_n", "presence_penalty", "frequency_penalty", "mirostat", "mirostat_tau", "mirostat_eta", "num_ctx",
-               "logit_bias", "n", "stream"]
-    fields = ["model", "messages", "prompt", "system", "template", "raw", "stream", "options", "keep_alive", "format", "tools",
-              "images", "suffix", "context", "think", "logprobs", "top_logprobs", "input", "truncate", "dimensions", "name",
-              "verbose", "insecure"]
-    seen = set()
-    for path, base in (("/api/chat", dict(model=LLAMA, messages=HI)), ("/api/generate", dict(model=QWEN, prompt="Hi")),
-                       ("/api/embed", dict(model=BERT, input="Hi")), ("/api/embeddings", dict(model=BERT, prompt="Hi")),
-                       ("/api/show", dict(model=LLAMA)), ("/api/pull", dict(model=LLAMA))):
-        answers = path in ("/api/chat", "/api/generate")
-        bodies = [{**base, "options": {"num_predict": 2}, f: v} for f in fields for v in values]
-        if answers:
-            bodies += [{**base, "options": {"num_predict": 2, o: v}} for o in options for v in values]
-        for body in bodies:
-            if body.get("options") in (None, {}) and answers:
-                body["stop"] = "x"  # the tiny model says what it wants
-            status, headers, text = s.ask("POST", path, body)
-            seen.add(status)
-            assert status in (200, 400, 403, 404), (path, body, status, text)
-            if status != 200:
-                error(text)
-            elif headers["Content-Type"] == "application/x-ndjson":
-                assert json.loads(text.splitlines()[-1])["done"] is True
-    assert {200, 400, 403, 404} <= seen
-
-
 def who_leaves_frees_the_slot(s):
     running = "vllm:num_requests_running"
     body = json.dumps(dict(model=LLAMA, prompt="Go on", raw=True, options={"num_predict": -1, "ignore_eos": True}))
@@ -407,6 +377,6 @@ def without_keys():
 SHARED = [errors_have_ollamas_shape, the_first_questions_of_clients, models_are_listed, a_model_is_shown,
           the_list_is_the_operators, a_chat_and_its_stream, a_prompt_and_its_stream, a_context_goes_on,
           a_raw_prompt_is_the_whole_prompt, options_count, nothing_to_say_is_a_load, logprobs, what_is_not_there_is_refused, answers_of_a_form, calls_of_tools,
-          vectors, hostile_fields, who_leaves_frees_the_slot, the_official_client]
+          vectors, who_leaves_frees_the_slot, the_official_client]
 
 sys.exit(run_tests(SHARED, [without_keys]))

@@ -3,15 +3,17 @@
 program; real answers and the events of streams fit it; schemathesis makes requests from it, good and bad, and judges
 the answers: none of 5xx, none that the document does not know, bad requests refused, good ones taken.
 
-Usage: schema.py SOLVENT [--cases N] [--seed N] [--seconds N]. Prints a line a test, then "N passed, N failed".
---seconds: goes on with new cases until then instead.
+Usage: schema.py SOLVENT [--cases N] [--seed N]. Prints a line a test, then "N passed, N failed". --cases: how many
+requests schemathesis makes at least (10,000); --seed: the first of its seeds (1).
 """
+import concurrent.futures
 import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
 import e2e_venv
@@ -22,18 +24,21 @@ import jsonschema
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
-from solvent_server import BERT, DATA, LLAMA, QWEN, run_tests
+from solvent_server import BERT, DATA, LLAMA, QWEN, run_tests, server
 
 HI = [{"role": "user", "content": "Hi"}]
+SCHEMA = {"type": "object", "properties": {"n": {"type": "integer", "minimum": 0, "maximum": 99}}, "required": ["n"], "additionalProperties": False}
 ROOT = os.path.dirname(os.path.dirname(DATA))
+# Within the context, and no U+0000.
 SMALL = """
 import json, schemathesis
 
 @schemathesis.hook
 def filter_case(context, case):
     text = json.dumps(case.body, default=str)
-    messages = case.body.get("messages") if isinstance(case.body, dict) else None
-    return "\\\\u0000" not in text and len(json.dumps(messages)) < 250
+    body = case.body if isinstance(case.body, dict) else {}
+    said = [body.get(name) for name in ("messages", "tools", "instructions", "system", "input")]
+    return "\\\\u0000" not in text and len(json.dumps(said, default=str)) < 500
 """
 ALWAYS = ["not_a_server_error", "status_code_conformance", "content_type_conformance", "response_headers_conformance",
           "response_schema_conformance", "unsupported_method", "allow_header_conformance", "ignored_auth"]
@@ -41,6 +46,9 @@ ALWAYS = ["not_a_server_error", "status_code_conformance", "content_type_conform
 
 def flag(name, default):
     return int(sys.argv[sys.argv.index(name) + 1]) if name in sys.argv else default
+
+
+CASES = flag("--cases", 10000)
 
 
 def document(s):
@@ -134,16 +142,34 @@ def answers_of_other_apis_fit(s):
     fits(doc, json.loads(s.ask("DELETE", "/v1/responses/" + a["id"])[2]), "ResponseDeleted")
     for event in events("/v1/responses", model=LLAMA, input="Hi", max_output_tokens=5):
         fits(doc, event, "ResponseEvent")
+    go = {"name": "go", "description": "x"}
+    for fields in (dict(input="Hi", max_output_tokens=200, tools=[{**go, "type": "function", "parameters": SCHEMA}],
+                        tool_choice={"type": "function", "name": "go"}),
+                   dict(input="Hi", max_output_tokens=200, text={"format": {"type": "json_schema", "name": "n", "schema": SCHEMA}})):
+        a = s.good("/v1/responses", model=LLAMA, **fields)
+        fits(doc, a, "Response")
+        assert ("tools" in fields) == (a["output"][0]["type"] == "function_call"), a
+        for event in events("/v1/responses", model=LLAMA, **fields):
+            fits(doc, event, "ResponseEvent")
     fields = dict(model=LLAMA, messages=HI, max_tokens=5)
-    fits(doc, s.good("/v1/messages", **fields), "AnthropicMessage")
     fits(doc, s.good("/v1/messages/count_tokens", **fields), "TokenCount")
-    for event in events("/v1/messages", **fields):
-        fits(doc, event, "AnthropicEvent")
+    for more in ({}, dict(max_tokens=200, tools=[{**go, "input_schema": SCHEMA}], tool_choice={"type": "any"})):
+        a = s.good("/v1/messages", **{**fields, **more})
+        fits(doc, a, "AnthropicMessage")
+        assert bool(more) == (a["stop_reason"] == "tool_use"), a
+        for event in events("/v1/messages", **{**fields, **more}):
+            fits(doc, event, "AnthropicEvent")
     for path, schema, ask in (("/api/chat", "OllamaChat", dict(messages=HI)), ("/api/generate", "OllamaGenerated", dict(prompt="Hi"))):
-        for more in (ask, {}, dict(ask, logprobs=True, top_logprobs=2)):
+        for more in (ask, {}, dict(ask, logprobs=True, top_logprobs=2), dict(ask, format=SCHEMA)):
             fits(doc, s.good(path, model=LLAMA, stream=False, options={"num_predict": 5}, **more), schema)
         for line in s.ask("POST", path, dict(model=LLAMA, options={"num_predict": 5}, **ask))[2].splitlines():
             fits(doc, json.loads(line), schema)
+    call = {"type": "object", "properties": {"name": {"const": "go"}, "arguments": SCHEMA}, "required": ["name", "arguments"],
+            "additionalProperties": False}
+    a = s.good("/api/chat", model=QWEN, messages=HI, stream=False, tools=[{"type": "function", "function": go}], format=call,
+               options={"num_predict": 300, "seed": 3, "temperature": 1})
+    fits(doc, a, "OllamaChat")
+    assert a["message"]["tool_calls"], a
     fits(doc, s.good("/api/embed", model=BERT, input=["a", "b"]), "OllamaVectors")
     fits(doc, s.good("/api/embeddings", model=BERT, prompt="a"), "OllamaVector")
     fits(doc, s.good("/api/show", model=BERT), "OllamaModel")
@@ -185,45 +211,59 @@ def a_check_can_fail(s):
 # ---- schemathesis ----
 
 
-def run_schemathesis(s, doc, checks, *flags, hooks=""):
-    """Requests made from a document, by the tool's own program. Says how many there were."""
+def run_schemathesis(s, doc, checks, seed, *flags, hooks=""):
+    """Requests made from a document, by the tool's own program. Says how many there were, and whether all was well."""
     with tempfile.TemporaryDirectory() as folder:
         with open(folder + "/openapi.json", "w", encoding="utf-8") as f:
             json.dump(doc, f)
         with open(folder + "/hooks.py", "w", encoding="utf-8") as f:
             f.write(hooks)
-        seconds = flag("--seconds", 0)
         command = [os.path.dirname(sys.executable) + "/schemathesis", "run", folder + "/openapi.json", "--url",
                    f"http://127.0.0.1:{s.port}", "-H", "Authorization: Bearer " + s.key, "--no-color", "-c",
-                   ",".join(checks), "--seed", str(flag("--seed", 1)), "--generation-database", "none",
-                   "--warnings", "off", "--suppress-health-check", "all", "--request-timeout", "60", "--continue-on-failure", *flags]
-        command += ["--max-time", str(seconds)] if seconds else ["-n", str(flag("--cases", 10))]
+                   ",".join(checks), "--seed", str(seed), "--generation-database", "none",
+                   "--warnings", "off", "--suppress-health-check", "all", "--request-timeout", "120", "--continue-on-failure", *flags]
         r = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                            env={**os.environ, "HOME": folder, "PYTHONPATH": folder, "SCHEMATHESIS_HOOKS": "hooks"})
-    cases = [line.strip() for line in r.stdout.splitlines() if "test cases" in line or "generated" in line]
-    print("       schemathesis:", *cases, flush=True)
-    if r.returncode or not cases:
+    made = re.search(r"^ +(\d+) generated", r.stdout, re.M)
+    if r.returncode or not made:
         print(r.stdout[-30000:])
-    assert r.returncode == 0 and cases, "see above"
-    assert s.p.poll() is None
+    assert made and s.p.poll() is None, "the server is gone, or the tool"
     s.wait(lambda: s.metric("vllm:num_requests_running") == 0)
+    return int(made[1]), r.returncode == 0
 
 
-def hostile_requests(s):
-    """From the document as it is, and from one whose models exist, so that the other fields matter, too."""
-    doc = document(s)
-    checks = ALWAYS + ["negative_data_rejection"]
+def many(what, cases, make, checks, *flags, ctx, hooks=""):
+    """First the tool's systematic cases and some random ones, then random ones of further seeds: each seed the same
+    every time."""
+    seed, done, bad, start = flag("--seed", 1), 0, 0, time.monotonic()
+    with server("--ctx", str(ctx), "-t", "1") as s:
+        doc = make(document(s))
+        while done < cases:
+            n, good = run_schemathesis(s, doc, checks, seed, "-n", "100", *flags, *(["--phases", "fuzzing"] if done else []), hooks=hooks)
+            done += n
+            bad += not good
+            print(f"       {what}: {done} cases, seeds to {seed}, {time.monotonic() - start:.0f} s, {bad} bad runs", flush=True)
+            seed += 1
+    assert not bad, "see above"
+
+
+def named_models(doc):
+    """Of models that exist, mostly, so that the other fields matter, too."""
     doc["components"]["schemas"]["ModelName"]["enum"] = [LLAMA, QWEN, BERT, "none"]
     doc["components"]["schemas"]["MaxTokens"]["maximum"] = 100
-    run_schemathesis(s, doc, checks, "--mode", "all")
+    return doc
 
 
-def good_requests(s):
-    """From the document with what a client knows that the document cannot: the models, their tokens and contexts."""
-    doc = document(s)
+def what_clients_know(doc):
+    """And the document cannot: the models, their tokens and contexts."""
     schemas = doc["components"]["schemas"]
     schemas["ModelName"]["enum"] = [LLAMA, QWEN]
-    schemas["MaxTokens"]["maximum"] = 20
+    schemas["MaxTokens"].update(type="integer", maximum=20)
+    schemas["MessagesRequest"]["properties"]["max_tokens"]["maximum"] = 20
+    schemas["ResponseRequest"]["required"].append("max_output_tokens")
+    schemas["OllamaAsking"]["required"].append("options")
+    schemas["OllamaAsking"]["properties"]["options"].update(type="object", required=["num_predict"])
+    schemas["OllamaAsking"]["properties"]["options"]["properties"]["num_predict"] = {"type": "integer", "minimum": 1, "maximum": 20}
     schemas["N"]["maximum"] = 4
     for ids in (schemas["TokenIds"], schemas["DetokenizeRequest"]["properties"]["tokens"]):
         ids["items"] = {"type": "integer", "minimum": 0, "maximum": 96}
@@ -236,20 +276,43 @@ def good_requests(s):
     for ask, field in (("ChatRequest", "messages"), ("OllamaChatRequest", "messages")):
         schemas[ask]["properties"][field]["maxItems"] = 4
     schemas["ChatRequest"]["properties"]["logprobs"] = {"const": True}
-    schemas["ChatRequest"]["required"] = ["model", "messages", "logprobs"]
-    schemas["ChatRequest"]["properties"]["tool_choice"] = {"enum": ["none", "auto", None]}
+    schemas["ChatRequest"]["required"] = ["model", "messages", "logprobs", "max_tokens"]
+    for ask, free in (("ChatRequest", {"enum": ["none", "auto", None]}), ("ResponseRequest", {"enum": ["none", "auto", None]}),
+                      ("Conversation", {"enum": [None, {"type": "none"}, {"type": "auto"}]})):
+        schemas[ask]["properties"]["tool_choice"] = free
+    for ask in ("ChatRequest", "ResponseRequest", "OllamaChatRequest", "Conversation"):
+        schemas[ask]["properties"]["tools"]["maxItems"] = 2
     for name in ("response_format", "grammar", "regex"):
         schemas["Completing"]["properties"][name] = {"type": "null"}
+    for form in schemas["ResponseRequest"]["properties"]["text"]["properties"]["format"]["anyOf"][2:]:
+        form["properties"]["schema"] = {"enum": [{}, SCHEMA]}
+    schemas["OllamaAsking"]["properties"]["format"] = {"enum": ["json", "", None, SCHEMA]}
+    schemas["OllamaGenerateRequest"]["properties"]["context"] = {"enum": [None, [], [5, 6]]}
+    schemas["OllamaGenerateRequest"]["properties"]["raw"] = {"enum": [False, None]}
     schemas["ResponseRequest"]["properties"]["input"] = {"type": "string", "minLength": 1, "maxLength": 60}
     schemas["ResponseRequest"]["properties"]["previous_response_id"] = {"type": "null"}
     schemas["Conversation"]["properties"]["messages"].update(items={"const": HI[0]}, maxItems=4)
-    schemas["OllamaAsking"]["properties"]["options"]["properties"]["num_predict"]["minimum"] = 1
     schemas["EmbeddingRequest"]["properties"]["dimensions"] = {"type": "null"}
-    run_schemathesis(s, doc, ALWAYS + ["positive_data_acceptance"], "--mode", "positive", hooks=SMALL)
+    return doc
+
+
+def hostile_requests():
+    many("hostile", CASES * 7 // 10, named_models, ALWAYS + ["negative_data_rejection"], "--mode", "all", ctx=256)
+
+
+def good_requests():
+    many("good", CASES * 3 // 10, what_clients_know, ALWAYS + ["positive_data_acceptance"], "--mode", "positive", ctx=2048, hooks=SMALL)
+
+
+def hostile_and_good_requests():
+    """Both at once, on servers of their own."""
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        for job in [pool.submit(hostile_requests), pool.submit(good_requests)]:
+            job.result()
 
 
 WITH_SERVER = [it_is_the_one_of_the_source, it_is_openapi_3_1, every_route_stands_in_it, answers_fit, answers_of_other_apis_fit,
-               refusals_fit, a_check_can_fail, hostile_requests, good_requests]
+               refusals_fit, a_check_can_fail]
 
 if __name__ == "__main__":
-    sys.exit(run_tests(WITH_SERVER, []))
+    sys.exit(run_tests(WITH_SERVER, [hostile_and_good_requests]))

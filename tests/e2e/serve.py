@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """End to end: `solvent serve` by plain HTTP, on the tiny models of tests/data: shapes of the OpenAI API, every
-numeric field at its ends, keys, streams, cancelling, many at once, going down.
+field at its ends, keys, streams, cancelling, many at once, going down.
 
 Usage: serve.py SOLVENT. Prints a line a test, then "N passed, N failed".
 """
 import base64
 import concurrent.futures
+import contextlib
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -15,6 +17,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
 from solvent_server import BERT, LLAMA, MODELS, QWEN, SOLVENT, Server, run_tests, server  # noqa: E402
@@ -161,29 +164,67 @@ def embeddings(s):
     assert status == 400
 
 
-def numbers_at_their_ends(s):
-    values = [-1, 0, 1, 2**31, 2**53, 2**63, 1e308, float("nan"), "1", None, [], {}, True, -2**63, 0.5]
-    fields = ["temperature", "top_p", "top_k", "min_p", "typical_p", "presence_penalty", "frequency_penalty",
-              "repetition_penalty", "max_tokens", "max_completion_tokens", "n", "seed", "logprobs", "top_logprobs",
-              "stop", "logit_bias", "stream", "stream_options", "ignore_eos", "messages", "model", "prompt",
-              "best_of", "echo", "input", "dimensions", "encoding_format", "tools", "tool_choice", "response_format", "grammar", "regex",
-              "repeat_penalty", "chat_template_kwargs", "content", "tokens", "add_special_tokens"]
-    seen = set()
-    for path, base in (("/v1/chat/completions", dict(model=LLAMA, messages=HI, max_tokens=2)),
-                       ("/v1/completions", dict(model=LLAMA, prompt="Hi", max_tokens=2)),
-                       ("/v1/embeddings", dict(model=BERT, input="Hi")),
-                       ("/tokenize", dict(model=LLAMA, prompt="Hi")), ("/detokenize", dict(model=LLAMA, tokens=[1]))):
-        for field in fields:
-            for value in values:
-                body = {**base, field: value}
-                if field == "max_completion_tokens":
-                    body.pop("max_tokens", None)
-                status, _, text = s.ask("POST", path, body)
-                seen.add(status)
-                assert status in (200, 400, 404), (path, field, value, status, text)
-                if status != 200:
-                    error(json.loads(text))
-    assert {200, 400, 404} <= seen
+VALUES = [-1, 0, 1, 2**31, 2**53, 2**63, 1e308, float("nan"), "1", None, [], {}, True, False, -2**63, 0.5, "", ["x"], {"a": "b"}, [[]], "\ud800"]
+# What a request of each route needs, and what keeps its answer short.
+BASES = {
+    "/v1/chat/completions": dict(model=LLAMA, messages=HI, max_tokens=2), "/v1/completions": dict(model=LLAMA, prompt="Hi", max_tokens=2),
+    "/v1/embeddings": dict(model=BERT, input="Hi"), "/v1/responses": dict(model=LLAMA, input="Hi", max_output_tokens=2),
+    "/v1/messages": dict(model=LLAMA, messages=HI, max_tokens=2), "/v1/messages/count_tokens": dict(model=LLAMA, messages=HI),
+    "/api/chat": dict(model=LLAMA, messages=HI, options={"num_predict": 2}), "/api/generate": dict(model=QWEN, prompt="Hi", options={"num_predict": 2}),
+    "/api/embed": dict(model=BERT, input="Hi"), "/api/embeddings": dict(model=BERT, prompt="Hi"), "/api/show": dict(model=LLAMA),
+    "/api/pull": dict(model=LLAMA), "/tokenize": dict(model=LLAMA, prompt="Hi"), "/detokenize": dict(model=LLAMA, tokens=[1])}
+
+
+def places(doc, schema, at=()):
+    """Where a schema of the document has fields: paths of names, and 0 for what an array holds."""
+    if "$ref" in schema:
+        yield from places(doc, doc["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]], at)
+    for part in schema.get("allOf", []) + schema.get("anyOf", []):
+        yield from places(doc, part, at)
+    for key, below in ((0, "items"), ("5", "additionalProperties")):
+        if isinstance(schema.get(below), dict):
+            yield at + (key,)
+            yield from places(doc, schema[below], at + (key,))
+    for name, part in schema.get("properties", {}).items():
+        yield at + (name,)
+        yield from places(doc, part, at + (name,))
+
+
+def put(into, at, value):
+    """A copy with a value at a path, whatever stood in the way."""
+    if not at:
+        return value
+    if at[0] == 0:
+        rest = into if isinstance(into, list) else []
+        return [put(rest[0] if rest else {}, at[1:], value)] + rest[1:]
+    rest = into if isinstance(into, dict) else {}
+    return {**rest, at[0]: put(rest.get(at[0]), at[1:], value)}
+
+
+def fields_at_their_ends():
+    """Every field of every request that /openapi.json knows: answered as it says, or refused."""
+    with server("--ctx", "256", "-t", "1") as s:
+        doc = json.loads(s.ask("GET", "/openapi.json")[2])
+        seen = set()
+        for path, ops in doc["paths"].items():
+            if "requestBody" not in ops.get("post", {}):
+                continue
+            told = ops["post"]["responses"]
+            body = ops["post"]["requestBody"]["content"]["application/json"]["schema"]
+            for at in sorted(set(places(doc, body)), key=str):
+                for value in VALUES:
+                    status, headers, text = s.ask("POST", path, put(BASES[path], at, value))
+                    seen.add((path, status))
+                    assert str(status) in told and status < 500, (path, at, value, status, text)
+                    if status == 200:
+                        assert headers["Content-Type"] in told["200"]["content"], (path, at, value, headers["Content-Type"])
+                    elif path.startswith("/api/"):
+                        assert isinstance(json.loads(text)["error"], str), (path, at, value, text)
+                    elif path.startswith("/v1/messages"):
+                        assert json.loads(text)["error"]["message"], (path, at, value, text)
+                    else:
+                        error(json.loads(text))
+        assert {path for path, status in seen if status == 200} == set(BASES) == {path for path, status in seen if status == 400}
 
 
 def malformed_bodies(s):
@@ -328,6 +369,70 @@ def who_leaves_frees_the_slot(s):
         s.wait(lambda: s.metric(running) == 0 and s.metric("vllm:num_requests_waiting") == 0)
 
 
+def request(s, path, body):
+    data = json.dumps(body)
+    return (f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {s.key}\r\nContent-Length: {len(data)}\r\n\r\n{data}").encode()
+
+
+def is_free(s):
+    return not any(s.metric("vllm:" + name) for name in ("num_requests_running", "num_requests_waiting", "kv_cache_usage_perc"))
+
+
+def a_thousand_leave():
+    """At any moment of a request or its answer, by any route, with and without a reset: a second later nothing is left."""
+    asked = [("/v1/chat/completions", dict(messages=HI, max_tokens=9999)), ("/v1/completions", dict(prompt=["a", "b " * 300], n=2, max_tokens=9999)),
+             ("/v1/responses", dict(input="Hi")), ("/v1/messages", dict(messages=HI, max_tokens=9999)),
+             ("/api/chat", dict(messages=HI)), ("/api/generate", dict(prompt="Hi"))]
+
+    def leave(seed):
+        r = random.Random(seed)
+        path, body = r.choice(asked)
+        more = {"options": {"ignore_eos": True}} if path.startswith("/api/") else {"ignore_eos": True}
+        whole = request(s, path, {"model": LLAMA, "stream": r.random() < 0.7, **body, **more})
+        with socket.create_connection(("127.0.0.1", s.port)) as c:
+            c.sendall(whole if r.random() < 0.8 else whole[:r.randrange(len(whole))])
+            time.sleep(r.choice((0, 0, 0.01, 0.1)) * r.random())
+            if r.random() < 0.5:
+                c.settimeout(0.05)
+                with contextlib.suppress(OSError):
+                    c.recv(r.randrange(1, 5000))
+            if r.random() < 0.5:
+                c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with server("--ctx", "2048", models=MODELS[:1]) as s:
+        s.good("/v1/completions", model=LLAMA, prompt="x", max_tokens=1)
+        time.sleep(0.5)
+        files = len(os.listdir(f"/proc/{s.p.pid}/fd"))
+        with concurrent.futures.ThreadPoolExecutor(32) as pool:
+            list(pool.map(leave, range(1000)))
+        s.wait(lambda: is_free(s), 1)
+        s.wait(lambda: len(os.listdir(f"/proc/{s.p.pid}/fd")) <= files)
+
+
+def who_does_not_read_holds_up_nobody():
+    """More streams than are computed side by side, which nobody reads: they wait, the others do not."""
+    with server("--ctx", "4096", "--running", "4", "-t", "1", models=MODELS[:1]) as s:
+        socks = []
+        for i in range(12):
+            c = socket.socket()
+            c.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            c.connect(("127.0.0.1", s.port))
+            c.sendall(request(s, "/v1/chat/completions", dict(model=LLAMA, messages=HI, max_tokens=4000, ignore_eos=True, stream=True,
+                                                              logprobs=True, top_logprobs=20)))
+            socks.append(c)
+
+        def stand_still():
+            before = s.metric("solvent_steps_total")
+            time.sleep(0.5)
+            return before == s.metric("solvent_steps_total")
+        s.wait(stand_still, 300)
+        assert s.metric("vllm:num_requests_running") + s.metric("vllm:num_requests_waiting") == 12
+        s.good("/v1/completions", model=LLAMA, prompt="x", max_tokens=8)
+        for c in socks:
+            c.close()
+        s.wait(lambda: is_free(s), 1)
+
+
 def metrics(s):
     text = s.ask("GET", "/metrics")[2].decode()
     names = set()
@@ -386,6 +491,27 @@ def few_pages_for_many():
         assert together == alone
 
 
+def speculation_changes_nothing():
+    bodies = [dict(model=LLAMA, prompt="Again and again %d, again and again %d, " % (i, i), max_tokens=60 + i, temperature=0.8 * (i % 3 == 1),
+                   seed=i, ignore_eos=True, stream=False, **({"regex": "([a-z]{1,9}: of course\n){4}"} if i % 3 == 2 else {})) for i in range(12)]
+    plain = None
+    for flags in (["--speculate", "off"], ["--speculate", "6"], []):
+        with server(*flags, models=MODELS[:1]) as s:
+            alone = [s.good("/v1/completions", **b)["choices"] for b in bodies]
+            with concurrent.futures.ThreadPoolExecutor(12) as pool:
+                together = list(pool.map(lambda b: s.good("/v1/completions", **b)["choices"], bodies))
+            plain = plain or alone
+            assert alone == plain and together == plain
+            drafted = s.metric("vllm:spec_decode_num_draft_tokens_total")
+            assert (drafted > 0) == (flags != ["--speculate", "off"]), drafted
+            assert s.metric("vllm:spec_decode_num_accepted_tokens_total") <= drafted
+            assert s.metric("vllm:spec_decode_num_drafts_total") <= drafted
+            assert s.metric("solvent_forced_tokens_total") > 0
+    for wrong in ("16", "-1", "x"):
+        r = subprocess.run([SOLVENT, "serve", "-m", MODELS[0], "--speculate", wrong], capture_output=True, text=True)
+        assert r.returncode == 2 and "auto, off or 1 to 15" in r.stderr
+
+
 def going_down_lets_answers_end():
     s = Server("--ctx", "4096", models=MODELS[:1])
     body = dict(model=LLAMA, prompt="Go on", max_tokens=1500, ignore_eos=True)
@@ -400,7 +526,7 @@ def going_down_lets_answers_end():
 
 
 def flags_that_cannot_be():
-    for flags, words in (([], "wants a model"), (["-m", "/nothing.gguf"], "cannot read"),
+    for flags, words in ((["--models", "/nothing.ini"], "cannot read"), (["-m", "/nothing.gguf"], "cannot read"),
                          (["-m", MODELS[0], "-m", MODELS[0]], "two models"), (["-m", MODELS[0], "--tls-cert", "x"], "go together"),
                          (["-m", MODELS[0], "--keys", MODELS[0]], "line 1"), (["-m", MODELS[0], "extra"], "flags only")):
         r = subprocess.run([SOLVENT, "serve", "--port", "0", *flags], capture_output=True, text=True, timeout=30)
@@ -428,10 +554,10 @@ def keys_on_the_command_line():
 
 
 WITH_SERVER = [keys_are_wanted, models, a_chat, a_stream_is_the_same_answer, several_choices, logprobs, completions,
-               stops_and_biases, tokens_and_back, embeddings, numbers_at_their_ends, malformed_bodies, parts_and_roles, answers_of_a_form,
+               stops_and_biases, tokens_and_back, embeddings, malformed_bodies, parts_and_roles, answers_of_a_form,
                tools_that_must_be_called, a_prefix_is_computed_once, many_at_once_are_what_each_is_alone, who_leaves_frees_the_slot, metrics,
                the_log_says_who_and_what, the_page]
-ALONE = [a_queue_that_is_full, few_pages_for_many, going_down_lets_answers_end, flags_that_cannot_be, a_server_without_keys,
+ALONE = [fields_at_their_ends, a_thousand_leave, who_does_not_read_holds_up_nobody, a_queue_that_is_full, few_pages_for_many, speculation_changes_nothing, going_down_lets_answers_end, flags_that_cannot_be, a_server_without_keys,
          keys_on_the_command_line]
 
 

@@ -15,13 +15,14 @@ import time
 SOLVENT = os.path.abspath(sys.argv[1])
 DATA = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "data")
 MODELS = [DATA + "/golden/llama_q4_0.gguf", DATA + "/golden/qwen2_q4_k_m.gguf", DATA + "/embed/bert_f32.gguf"]
+CLOSE_SECONDS = 30
 LLAMA, QWEN, BERT = "llama_q4_0", "qwen2_q4_k_m", "bert_f32"
 
 
 class Server:
     """One server; its key is the administrator's, shown at the first start. users: names of more keys, in self.users."""
 
-    def __init__(self, *flags, models=MODELS, users=()):
+    def __init__(self, *flags, models=MODELS, users=(), env=None):
         self.folder = tempfile.TemporaryDirectory()
         self.keys = os.path.join(self.folder.name, "keys")
         self.log = os.path.join(self.folder.name, "log")
@@ -30,7 +31,7 @@ class Server:
             command += ["-m", m]
         self.users = {name: self.add_key(name) for name in users}
         self.key = self.add_key("admin", "--admin") if users else None
-        self.p = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        self.p = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})})
         self.said = ""
         for line in self.p.stderr:
             self.said += line
@@ -54,11 +55,10 @@ class Server:
         if key:
             head["Authorization"] = "Bearer " + (self.key if key is True else key)
         data = body if isinstance(body, (bytes, str, type(None))) else json.dumps(body)
-        c.request(method, path, data, head)
-        r = c.getresponse()
-        text = r.read()
-        c.close()
-        return r.status, r.headers, text
+        with contextlib.closing(c):  # on a machine so busy that we give up, too: an end waits for what is under way
+            c.request(method, path, data, head)
+            r = c.getresponse()
+            return r.status, r.headers, r.read()
 
     def post(self, path, **fields):
         status, _, text = self.ask("POST", path, fields)
@@ -100,7 +100,7 @@ class Server:
 
     def end(self):
         self.p.send_signal(signal.SIGTERM)
-        rc = self.p.wait(45)  # what is under way may end, for close_seconds
+        rc = self.p.wait(CLOSE_SECONDS + 5)  # what is under way may end; five seconds later all is over
         self.folder.cleanup()
         return rc
 
@@ -116,10 +116,10 @@ def server(*flags, **more):
             assert s.end() == 0
 
 
-def run_tests(with_server, alone):
+def run_tests(with_server, alone, start=lambda: Server("--ctx", "2048")):
     """One server for all of the first, which get it; a line a test, then the counts. Returns the exit status."""
     passed = failed = 0
-    shared = Server("--ctx", "2048")
+    shared = start()
     for test in with_server + alone:
         try:
             if test in with_server:
@@ -133,7 +133,7 @@ def run_tests(with_server, alone):
             print("FAILED", test.__name__, type(e).__name__, str(e)[:600], "line",
                   e.__traceback__.tb_next and e.__traceback__.tb_next.tb_lineno, flush=True)
             if shared.p.poll() is not None:
-                shared = Server("--ctx", "2048")
+                shared = start()
     if shared.end() != 0:
         failed += 1
         print("FAILED: the server did not end well")
