@@ -1,9 +1,10 @@
-"""The programs that bench/llama_cpp and bench/accuracy run: how each is built, started and read, and which
+"""The programs that bench/llama_cpp, bench/serve and bench/accuracy run: how each is built, started and read, and which
 of its settings are worth a try."""
 import collections
 import itertools
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -27,6 +28,18 @@ Test = collections.namedtuple('Test', 'name kind tokens depth users', defaults=(
 
 class Refused(Exception):
     """A program failed; the last of what it said."""
+
+
+def cpu_name():
+    for line in open('/proc/cpuinfo', encoding='utf-8'):
+        if line.startswith('model name'):
+            return line.split(':', 1)[1].strip()
+    return platform.machine()
+
+
+def times_as_good(unit, ours, theirs):
+    """Times below 0.1 ms (of tokens that came together) count as that."""
+    return max(theirs, 1e-4) / max(ours, 1e-4) if unit in ('s', 'x longer') else ours / theirs
 
 
 def say(*words):
@@ -71,17 +84,18 @@ def fetch_source(tree):
     return source
 
 
-def build_llama_cpp(folder='build'):
-    """Builds llama.cpp once; returns the folder of its programs."""
+def build_llama_cpp(folder='build', programs=PROGRAMS):
+    """Builds programs of llama.cpp once; returns their folder."""
     tree = os.path.join(CACHE, PEER.replace('==', '-'))
-    build, programs = os.path.join(tree, folder), os.path.join(tree, folder, 'bin')
-    if not all(os.path.exists(os.path.join(programs, p)) for p in PROGRAMS):
+    build = os.path.join(tree, folder)
+    built = os.path.join(build, 'bin')
+    if not all(os.path.exists(os.path.join(built, p)) for p in programs):
         source = fetch_source(tree)
         say('building llama.cpp (some minutes)')
         run(['cmake', '-S', source, '-B', build, '-DCMAKE_BUILD_TYPE=Release', '-DLLAMA_CURL=OFF',
-             '-DLLAMA_BUILD_TESTS=OFF', *INSTRUCTIONS[folder]])
-        run(['cmake', '--build', build, '-j', str(os.cpu_count()), '--target', *PROGRAMS])
-    return programs
+             '-DLLAMA_BUILD_TESTS=OFF', '-DLLAMA_USE_PREBUILT_UI=OFF', *INSTRUCTIONS[folder]])
+        run(['cmake', '--build', build, '-j', str(os.cpu_count()), '--target', *programs])
+    return built
 
 
 def commit_of(program, default):
