@@ -198,7 +198,7 @@ static bool take_stops(struct api__call *c)
     enum { MOST = 16 };
     const char *name = api__names(c)->stop;
     json_t *j = api__field(c, name);
-    const char *own = c->model->chat ? chat_stop(c->model->chat) : NULL;
+    const char *own = c->has_model && c->model->chat ? chat_stop(c->model->chat) : NULL;
     size_t n = json_is_array(j) ? json_array_size(j) : j != NULL;
     if (j && !json_is_array(j) && !json_is_string(j))
         return api__bad(c, name, "must be a string or an array of strings");
@@ -219,7 +219,7 @@ static bool take_stops(struct api__call *c)
 static bool take_biases(struct api__call *c)
 {
     json_t *j = api__field(c, "logit_bias");
-    int vocab = worker_info(c->model->worker)->n_vocab, n = 0;
+    int vocab = c->model->info.n_vocab, n = 0;
     if (!j) return true;
     if (!json_is_object(j)) return api__bad(c, "logit_bias", "must map token ids to numbers");
     if (json_object_size(j) > 1024) return api__bad(c, "logit_bias", "may hold up to 1024 tokens");

@@ -128,10 +128,10 @@ bool api__constrain(struct api__call *c, char kind, const char *source, size_t n
 {
     struct err e;
     int rc = take(c->a, kind, source, n, &c->grammar, &e);
-    if (!rc) rc = tokens_of(c, &e);
+    if (!rc && c->has_model) rc = tokens_of(c, &e); /* without it the source is only judged */
     if (!rc) {
         c->answer.grammar = c->grammar->grammar;
-        c->answer.grammar_tokens = c->model->tokens;
+        c->answer.grammar_tokens = c->has_model ? c->model->tokens : NULL;
         return true;
     }
     if (rc != ERR_MEMORY) e.code = ERR_USAGE;

@@ -238,28 +238,25 @@ static bool take_keep_alive(struct api__call *c)
 }
 
 /* Asked for nothing but the model to be loaded, or unloaded: it is. */
-static void answer_done(struct api__call *c, const char *reason)
+static void answer_done(struct api__call *c)
 {
+    const char *reason = c->has_model ? "load" : "unload";
+    if (!c->has_model) models_keep(c->a->loaded, c->model->id, 0);
     put_head(c, "", 0, NULL, &c->out);
     buf_printf(&c->out, ",\"done\":true,\"done_reason\":\"%s\"}", reason);
     api__reply(c, 200, &c->out);
 }
 
-/* asked: the field that asks for an answer, if it is not empty. */
+/* asked: the field that asks for an answer, if it is not empty. To be unloaded a model is not loaded. */
 static bool take(struct api__call *c, const char *asked, json_type kind)
 {
     static const struct api__kind kinds[] = {{"chat_template_kwargs", JSON_OBJECT},
                                              {NULL, JSON_NULL}};
     int64_t top = 0;
     if (!api__body(c) || !take_keep_alive(c)) return false;
-    if (c->keeps && !c->keep_ns && is_none(json_object_get(c->body, asked), kind)) {
-        if (!api__model_named(c)) return false;
-        models_keep(c->a->loaded, c->model->id, 0);
-        answer_done(c, "unload");
-        return false;
-    }
-    if (!api__model_of(c) || !api__kinds(c, kinds) || !refuse_what_is_missing(c) ||
-        !take_think(c) || !take_options(c) || !take_format(c) ||
+    bool unload = c->keeps && !c->keep_ns && is_none(json_object_get(c->body, asked), kind);
+    if (!(unload ? api__model_named(c) : api__model_of(c)) || !api__kinds(c, kinds) ||
+        !refuse_what_is_missing(c) || !take_think(c) || !take_options(c) || !take_format(c) ||
         !api__bool(c, "logprobs", &c->answer.logprobs) ||
         !api__int(c, "top_logprobs", 0, ANSWER_TOP_MAX, &top))
         return false;
@@ -275,7 +272,7 @@ void api__ollama_chat(struct api__call *c)
     json_t *tools = json_object_get(c->body, "tools");
     if (!api__tools(c, is_none(tools, JSON_ARRAY) ? NULL : tools, NULL)) return;
     if (is_none(messages, JSON_ARRAY))
-        answer_done(c, "load");
+        answer_done(c);
     else if (api__prompt(c, messages, c->tools))
         api__start(c);
 }
@@ -346,7 +343,7 @@ void api__ollama_generate(struct api__call *c)
         bad(c, "raw mode does not support template, system, or context");
     else if (take_context(c, &context)) {
         if (is_none(prompt, JSON_STRING))
-            answer_done(c, "load");
+            answer_done(c);
         else if (raw ? take_raw(c, prompt)
                      : take_prompt(c, prompt, system) && put_before(c, &context))
             api__start(c);

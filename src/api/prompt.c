@@ -158,7 +158,7 @@ static bool encode(struct api__call *c, json_t *messages, json_t *tools)
 bool api__ids(struct api__call *c, json_t *array, struct tok_ids *out)
 {
     size_t i, n = json_array_size(array);
-    int vocab = worker_info(c->model->worker)->n_vocab;
+    int vocab = c->model->info.n_vocab;
     json_t *id;
     int32_t *data = n ? realloc(out->data, (out->len + n) * sizeof *data) : NULL;
     if (!data) return false;
