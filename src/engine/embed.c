@@ -1,6 +1,5 @@
 /* Texts go through the engine in steps of as many as fit its chunk, its free sequences and pages,
- * in their order. A text longer than a chunk (decoders only) has steps of its own and is pooled as
- * they come. Invariant: the sequences opened here are closed here, whatever fails. */
+ * in their order. A text longer than a chunk (decoders only) goes in parts, pooled as they come. Invariant: the sequences opened here are closed here, whatever fails. */
 #include "embed.h"
 
 #include "llm.h"
@@ -59,32 +58,17 @@ static enum engine_want want_of(const struct batch *b, const struct embed_text *
 static bool take(struct batch *b, const struct embed_text *t)
 {
     int pages = (t->n + KERN_PAGE - 1) / KERN_PAGE;
-    int rows = t->n < b->info.chunk ? t->n : b->info.chunk;
     if (b->n == BATCH_MAX || b->n == b->info.max_seqs) return false;
     if (b->n &&
-        (rows > b->info.chunk - b->rows || b->pages + pages > engine_room(b->en) / KERN_PAGE))
+        (t->n > b->info.chunk - b->rows || b->pages + pages > engine_room(b->en) / KERN_PAGE))
         return false;
     int seq = engine_seq_open(b->en);
     if (seq < 0) return false;
     b->slices[b->n++] =
-        (struct engine_slice){.seq = seq, .tokens = t->tokens, .n = rows, .want = want_of(b, t)};
-    b->rows += rows;
+        (struct engine_slice){.seq = seq, .tokens = t->tokens, .n = t->n, .want = want_of(b, t)};
+    b->rows += t->n;
     b->pages += pages;
     return true;
-}
-
-/* The rest of a text that is longer than a chunk, alone in its batch. */
-static int long_rest(struct batch *b, const struct embed_text *t, struct err *e)
-{
-    struct engine_slice *s = &b->slices[0];
-    int rc = 0;
-    for (int done = s->n; done < t->n && !rc; done += s->n) {
-        s->tokens = t->tokens + done;
-        s->n = t->n - done < b->info.chunk ? t->n - done : b->info.chunk;
-        rc = engine_step(b->en, s, 1, e);
-        if (!rc) pool(b, t, s, done);
-    }
-    return rc;
 }
 
 /* As many of the n texts as fit one step; how many, or an error. */
@@ -97,8 +81,7 @@ static int some(struct batch *b, const struct embed_text *texts, int n, struct e
     for (int i = 0; i < b->n && !rc; i++) {
         memset(texts[i].out, 0, (size_t)b->info.d_model * sizeof *texts[i].out);
         pool(b, &texts[i], &b->slices[i], 0);
-        if (b->slices[i].n < texts[i].n) rc = long_rest(b, &texts[i], e);
-        if (!rc) finish(b, &texts[i]);
+        finish(b, &texts[i]);
     }
     for (int i = 0; i < b->n; i++) engine_seq_close(b->en, b->slices[i].seq);
     return rc ? rc : b->n;
@@ -157,11 +140,17 @@ int embed_texts(struct engine *en, const struct embed_text *texts, int n, struct
     engine_info(en, &b.info);
     int rc = check(&b, texts, n, e);
     if (rc) return rc;
-    for (int done = 0, k; done < n; done += k) {
-        k = some(&b, texts + done, n - done, e);
-        if (k < 0) return k;
+    for (int done = 0; done < n && rc >= 0; done += rc) {
+        const struct embed_text *t = texts + done;
+        struct embed_part p = {0};
+        if (t->n <= b.info.chunk) {
+            rc = some(&b, t, n - done, e);
+            continue;
+        }
+        for (rc = 0; rc == 0 && p.done < t->n;) rc = embed_part(en, t, &p, b.info.chunk, e);
+        if (!rc) rc = 1;
     }
-    return 0;
+    return rc < 0 ? rc : 0;
 }
 
 bool embed_pooling_find(const char *name, enum embed_pooling *out)

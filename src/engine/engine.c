@@ -200,7 +200,7 @@ void engine_info(const struct engine *en, struct engine_info *info)
 size_t engine_bytes(const struct engine_info *info)
 {
     /* An encoder keeps no pages: what is there serves one layer after the other. */
-    size_t pages = info->encoder ? 0 : (size_t)info->pages * info->page_bytes;
+    size_t pages = info->encoder ? 0 : info->kv_bytes; /* those of sequences (texts), too */
     return info->weight_bytes + info->step_bytes + pages;
 }
 

@@ -72,7 +72,6 @@ float sample_logprob(const float *x, int n, int32_t at)
  * This spares a copy of the vocabulary where all that is asked for is to forbid a few tokens. */
 static bool is_free(const struct sample *s, int32_t id)
 {
-    if (s->p.temp != 0 || s->past.count || s->past.reversed) return false;
     for (int i = 0; i < s->p.n_bias; i++)
         if (s->p.bias[i].bias > 0 || s->p.bias[i].id == id) return false;
     return id != SAMPLE_NONE;
@@ -81,7 +80,8 @@ static bool is_free(const struct sample *s, int32_t id)
 int32_t sample_pick(struct sample *s, const float *logits, float *logprob)
 {
     const float *x = logits;
-    int32_t id = s->logits && s->p.temp == 0 ? largest(logits, s->n_vocab) : SAMPLE_NONE;
+    bool bias_only = s->logits && s->p.temp == 0 && !s->past.count && !s->past.reversed;
+    int32_t id = bias_only ? largest(logits, s->n_vocab) : SAMPLE_NONE;
     if (s->logits && !is_free(s, id)) {
         memcpy(s->logits, logits, (size_t)s->n_vocab * sizeof *logits);
         for (int i = 0; i < s->p.n_bias; i++) s->logits[s->p.bias[i].id] += s->p.bias[i].bias;

@@ -6,8 +6,8 @@
  *   unit_ns   a step of one row
  *
  * A step of k drafted tokens gives 1 + c1 + c1 c2 + ... tokens for cost[1 + k]; the k with the best
- * rate is taken, none unless it is better than a plain step by MARGIN, and no more than twice what
- * was right the last time and REACH_MIN: chances and costs are guesses at first, and the first steps
+ * rate is taken, none unless it is better than a plain step by SPEC__MARGIN, and no more than twice what
+ * was right the last time and SPEC__REACH_MIN: chances and costs are guesses at first, and the first steps
  * of a cold machine tell costs that are far too low. The draft model's own steps
  * are part of the cost; while it does not pay it is asked again after ever longer pauses.
  */
@@ -20,12 +20,6 @@
 #include <string.h>
 
 enum { ROWS = 1 + SPEC_MAX, LEADS = 5, PAUSE_MIN = 16, PAUSE_MAX = 512 };
-enum { REACH_MIN = 2 };
-enum { PLAIN_FIRST = 3, PLAIN_EVERY = 64 }; /* plain steps, to know what the others are worth */
-
-static const double MARGIN = 1.08; /* by how much drafting must be better than a plain step */
-static const double SLOPE = 0.15;  /* of the cost curve, before it is known */
-static const double FORGET = 1e-3; /* a cost not seen again goes back, to be tried once more */
 
 struct spec {
     int tokens; /* of opts */
@@ -54,7 +48,7 @@ int spec_open(struct spec **out, const struct engine *en, const struct spec_opts
     engine_info(en, &info);
     s->tokens = o->tokens;
     s->pause = PAUSE_MIN;
-    s->reach = REACH_MIN;
+    s->reach = SPEC__REACH_MIN;
     s->mean_chance = .6;
     memcpy(s->lead_chance, lead, sizeof lead);
     int rc = spec__past_open(&s->past, info.ctx + 1, e);
@@ -115,7 +109,7 @@ static double cost_of(const struct spec *s, int rows)
 {
     int known = rows;
     while (known > 1 && s->cost[known] <= 0) known--;
-    if (known == 1) return 1 + SLOPE * (rows - 1);
+    if (known == 1) return 1 + SPEC__SLOPE * (rows - 1);
     return s->cost[known] + (rows - known) * (s->cost[known] - 1) / (known - 1);
 }
 
@@ -123,13 +117,14 @@ void spec_timed(struct spec *s, int64_t ns)
 {
     int rows = s->n_plan;
     double now = (double)ns;
-    s->since_plain += s->since_plain < PLAIN_EVERY;
+    s->since_plain += s->since_plain < SPEC__PLAIN_EVERY;
     if (rows == 1) {
-        s->n_plain += s->n_plain < PLAIN_FIRST;
+        s->n_plain += s->n_plain < SPEC__PLAIN_FIRST;
         s->since_plain = 0;
         s->unit_ns = s->unit_ns > 0 ? spec__time_towards(s->unit_ns, now) : now;
         for (int i = 2; i <= ROWS; i++)
-            if (s->cost[i] > 0) s->cost[i] = spec__towards(s->cost[i], 1 + SLOPE * (i - 1), FORGET);
+            if (s->cost[i] > 0)
+                s->cost[i] = spec__towards(s->cost[i], 1 + SPEC__SLOPE * (i - 1), SPEC__FORGET);
     } else if (s->unit_ns > 0) {
         if (now < s->unit_ns) s->unit_ns = now; /* a row alone takes no longer */
         now /= s->unit_ns;
@@ -144,7 +139,7 @@ static int worth(const struct spec *s, const double *chance, int n, double *rate
 {
     double reach = 1, tokens = 1;
     int best = 0;
-    *rate = MARGIN;
+    *rate = SPEC__MARGIN;
     for (int k = 1; k <= n; k++) {
         reach *= chance[k - 1];
         tokens += reach;
@@ -157,7 +152,7 @@ static int worth(const struct spec *s, const double *chance, int n, double *rate
 static int from_past(const struct spec *s, int most, int *from, double *rate)
 {
     double chance[SPEC_MAX];
-    *rate = MARGIN;
+    *rate = SPEC__MARGIN;
     if (!spec__past_chances(&s->past, chance, most, from)) return 0;
     int k = worth(s, chance, most, rate);
     return s->tokens == SPEC_AUTO ? k : most;
@@ -237,10 +232,10 @@ static int suggest(struct spec *s, int most)
 
 int spec_plan(struct spec *s, int32_t id, int room, const int32_t **ids)
 {
-    if (s->n_plan > 1) s->reach = REACH_MIN + 2 * (s->at - 1);
+    if (s->n_plan > 1) s->reach = SPEC__REACH_MIN + 2 * (s->at - 1);
     int most = s->tokens != SPEC_AUTO ? s->tokens : s->reach < SPEC_MAX ? s->reach : SPEC_MAX;
-    bool plain =
-        s->tokens == SPEC_AUTO && (s->n_plain < PLAIN_FIRST || s->since_plain >= PLAIN_EVERY);
+    bool plain = s->tokens == SPEC_AUTO &&
+                 (s->n_plain < SPEC__PLAIN_FIRST || s->since_plain >= SPEC__PLAIN_EVERY);
     judge(s, id);
     spec__past_put(&s->past, id);
     for (int i = 0; i < ROWS; i++) s->lead_of[i] = -1;

@@ -8,7 +8,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { SPEC__CLASSES = 8 };
+enum { SPEC__CLASSES = 8, SPEC__REACH_MIN = 2 };
+enum {
+    SPEC__PLAIN_FIRST = 3,
+    SPEC__PLAIN_EVERY = 64
+};                        /* plain steps, to know what others are worth */
+#define SPEC__MARGIN 1.08 /* by how much drafting must be better than a plain step */
+#define SPEC__SLOPE 0.15  /* of the cost by rows, before it is known */
+#define SPEC__FORGET 1e-3 /* a cost not seen again goes back, to be tried once more */
 
 /* Of one text. The chance of a suggestion is learnt from every token, drafted or not, by the length of the
  * match that it follows: switching off costs no knowledge and switching on again costs nothing. */

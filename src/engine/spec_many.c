@@ -1,25 +1,14 @@
 /* Which guesses pay. A step gives a token for each text, and for each guess the chance that it is right and
  * all before it are; guesses are counted in, the likeliest first, and the number with the best rate of
- * tokens stands, if it beats the plain step by MARGIN.
+ * tokens stands, if it beats the plain step by SPEC__MARGIN.
  *
  * Times are learnt a row number each, as far as they were seen; what was not is the nearest smaller one and
- * SLOPE a row, or a row's share where that is less. More rows never take less time: a plain time that
+ * SPEC__SLOPE a row, or a row's share where that is less. More rows never take less time: a plain time that
  * grows with the texts takes the others with it. */
 #include "spec_many.h"
 
 #include "spec_int.h"
 #include <stdlib.h>
-
-enum { REACH_MIN = 2 };
-enum { PLAIN_FIRST = 3, PLAIN_EVERY = 64 }; /* plain steps, to know what the others are worth */
-
-static const double MARGIN = 1.08;
-static const double SLOPE = 0.15;
-static const double FORGET = 1e-3; /* a time not seen again goes back, to be tried once more */
-
-struct spec_many_past {
-    struct spec__past p;
-};
 
 void spec_many_init(struct spec_many *m, int tokens)
 {
@@ -29,15 +18,16 @@ void spec_many_init(struct spec_many *m, int tokens)
 int spec_many_open(struct spec_many_text **out, int room, struct err *e)
 {
     struct spec_many_text *t = calloc(1, sizeof *t);
-    struct spec_many_past *past = calloc(1, sizeof *past);
+    struct spec__past *past = calloc(1, sizeof *past);
     if (!t || !past) {
         free(t);
         free(past);
         return err_nomem(e, sizeof *t + sizeof *past, "speculation");
     }
-    *t = (struct spec_many_text){
-        .past = past, .reach = REACH_MIN, .room = room < SPEC_MANY_ROOM ? room : SPEC_MANY_ROOM};
-    int rc = spec__past_open(&past->p, t->room, e);
+    *t = (struct spec_many_text){.past = past,
+                                 .reach = SPEC__REACH_MIN,
+                                 .room = room < SPEC_MANY_ROOM ? room : SPEC_MANY_ROOM};
+    int rc = spec__past_open(past, t->room, e);
     if (rc)
         spec_many_close(t);
     else
@@ -48,7 +38,7 @@ int spec_many_open(struct spec_many_text **out, int room, struct err *e)
 void spec_many_close(struct spec_many_text *t)
 {
     if (!t) return;
-    spec__past_close(&t->past->p);
+    spec__past_close(t->past);
     free(t->past);
     free(t);
 }
@@ -56,7 +46,7 @@ void spec_many_close(struct spec_many_text *t)
 /* Of a text that fills its room the newer half stays. */
 static void make_room(struct spec_many_text *t)
 {
-    struct suffix *s = t->past->p.text;
+    struct suffix *s = t->past->text;
     int n;
     const int32_t *text = suffix_text(s, &n);
     if (n < t->room) return;
@@ -70,9 +60,9 @@ void spec_many_read(struct spec_many_text *t, const int32_t *ids, int n, bool le
     for (int i = 0; i < n; i++) {
         make_room(t);
         if (learn)
-            spec__past_put(&t->past->p, ids[i]);
+            spec__past_put(t->past, ids[i]);
         else
-            suffix_put(t->past->p.text, ids[i]);
+            suffix_put(t->past->text, ids[i]);
     }
 }
 
@@ -82,8 +72,8 @@ int spec_many_guess(const struct spec_many *m, struct spec_many_text *t, int mos
     if (most > reach) most = reach;
     if (most > SPEC_MAX) most = SPEC_MAX;
     t->n_guess = t->n_draft = 0;
-    if (most < 1 || !spec__past_chances(&t->past->p, t->chance, most, &from)) return 0;
-    suffix_follow(t->past->p.text, from, t->guess, most);
+    if (most < 1 || !spec__past_chances(t->past, t->chance, most, &from)) return 0;
+    suffix_follow(t->past->text, from, t->guess, most);
     return t->n_guess = most;
 }
 
@@ -92,7 +82,7 @@ static double time_of(const struct spec_many *m, int rows)
     int known = rows;
     while (known > 0 && m->ns[known] <= 0) known--;
     if (known == 0) return 0;
-    double each = SLOPE * known < 1 ? SLOPE : 1.0 / known;
+    double each = SPEC__SLOPE * known < 1 ? SPEC__SLOPE : 1.0 / known;
     return m->ns[known] * (1 + each * (rows - known));
 }
 
@@ -114,13 +104,15 @@ static struct spec_many_text *likeliest(struct spec_many_text *const *texts, int
 void spec_many_plan(struct spec_many *m, struct spec_many_text *const *texts, int n, int rows)
 {
     struct spec_many_text *taken[SPEC_MANY_ROWS], *t;
-    double plain, tokens = n, best = n * MARGIN, reach;
+    double plain, tokens = n, best = n * SPEC__MARGIN, reach;
     int k = 0, keep = 0;
     bool always = m->tokens != SPEC_AUTO;
     for (int i = 0; i < n; i++) texts[i]->n_draft = 0;
     if (rows >= SPEC_MANY_ROWS) return;
     plain = time_of(m, rows);
-    if (!always && (m->plain < PLAIN_FIRST || m->since_plain >= PLAIN_EVERY || plain <= 0)) return;
+    if (!always &&
+        (m->plain < SPEC__PLAIN_FIRST || m->since_plain >= SPEC__PLAIN_EVERY || plain <= 0))
+        return;
     while (rows + k < SPEC_MANY_ROWS && (t = likeliest(texts, n, &reach))) {
         taken[k++] = t;
         t->n_draft++;
@@ -133,15 +125,15 @@ void spec_many_plan(struct spec_many *m, struct spec_many_text *const *texts, in
 
 void spec_many_judged(struct spec_many_text *t, int drafted, int right)
 {
-    if (drafted) t->reach = REACH_MIN + 2 * right;
+    if (drafted) t->reach = SPEC__REACH_MIN + 2 * right;
 }
 
 void spec_many_timed(struct spec_many *m, int rows, bool plain, int64_t ns)
 {
     double now = (double)ns;
-    m->since_plain += m->since_plain < PLAIN_EVERY;
+    m->since_plain += m->since_plain < SPEC__PLAIN_EVERY;
     if (plain) {
-        m->plain += m->plain < PLAIN_FIRST;
+        m->plain += m->plain < SPEC__PLAIN_FIRST;
         m->since_plain = 0;
     }
     if (rows > SPEC_MANY_ROWS) return;
@@ -150,9 +142,9 @@ void spec_many_timed(struct spec_many *m, int rows, bool plain, int64_t ns)
         if (m->ns[i] > m->ns[rows]) m->ns[i] = m->ns[rows];
     for (int i = rows + 1; i <= SPEC_MANY_ROWS; i++) {
         if (m->ns[i] <= 0) continue;
-        double each = SLOPE * rows < 1 ? SLOPE : 1.0 / rows;
+        double each = SPEC__SLOPE * rows < 1 ? SPEC__SLOPE : 1.0 / rows;
         if (plain)
-            m->ns[i] = spec__towards(m->ns[i], m->ns[rows] * (1 + each * (i - rows)), FORGET);
+            m->ns[i] = spec__towards(m->ns[i], m->ns[rows] * (1 + each * (i - rows)), SPEC__FORGET);
         if (m->ns[i] < m->ns[rows]) m->ns[i] = m->ns[rows];
     }
 }

@@ -36,7 +36,7 @@ struct spec_many {
 };
 
 struct spec_many_text {
-    struct spec_many_past *past;
+    struct spec__past *past;
     int n_guess, n_draft;
     double chance[SPEC_MAX]; /* of each guess, if those before it are right */
     int32_t guess[SPEC_MAX];

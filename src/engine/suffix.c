@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 
 enum { NONE, ROOT, CLIMB = 33 }; /* no state and no edge is number 0 */
@@ -36,6 +37,7 @@ struct suffix {
     int32_t last;          /* the state of the whole text */
     uint32_t mask;
     uint64_t key;
+    size_t bytes;         /* of all below */
     struct state *states; /* [2 (room + 2)] */
     struct edge *edges;   /* [3 (room + 2)] */
     int32_t *text;        /* [room] */
@@ -61,14 +63,16 @@ int suffix_open(struct suffix **out, int room, struct err *e)
     size_t bytes = 2 * n * sizeof(struct state) + 3 * n * sizeof(struct edge) +
                    (n + buckets) * sizeof(int32_t);
     struct suffix *s = malloc(sizeof *s);
-    struct state *block = calloc(1, bytes); /* a large one is touched only as the text grows */
-    if (!s || !block) {
+    /* Not calloc, which may clear it all: it is touched as the text grows. */
+    void *block = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (!s || block == MAP_FAILED) {
         free(s);
-        free(block);
+        if (block != MAP_FAILED) munmap(block, bytes);
         return err_nomem(e, bytes, "the index of a text");
     }
-    *s = (struct suffix){.room = room, .mask = (uint32_t)(buckets - 1), .states = block};
-    s->edges = (struct edge *)(block + 2 * n);
+    *s = (struct suffix){
+        .room = room, .mask = (uint32_t)(buckets - 1), .bytes = bytes, .states = block};
+    s->edges = (struct edge *)(s->states + 2 * n);
     s->text = (int32_t *)(s->edges + 3 * n);
     s->buckets = s->text + n;
     if (getrandom(&s->key, sizeof s->key, GRND_NONBLOCK) < 0) s->key = (uintptr_t)block;
@@ -80,7 +84,7 @@ int suffix_open(struct suffix **out, int room, struct err *e)
 void suffix_close(struct suffix *s)
 {
     if (!s) return;
-    free(s->states);
+    munmap(s->states, s->bytes);
     free(s);
 }
 

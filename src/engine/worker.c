@@ -133,9 +133,6 @@ static void finish(struct worker_job *j, const struct worker_event *ev)
     if (j->ended) return;
     j->ended = true;
     if (j->id >= 0) {
-        struct sched_job_info info;
-        sched_job_info(w->sched, j->id, &info);
-        j->usage.preempted = info.preempted;
         sched_end(w->sched, j->id);
         w->by_id[j->id] = NULL;
         j->id = -1;
@@ -412,10 +409,8 @@ static void compute(struct worker *w, int n)
     learn(w, prompt_rows, rows, ns);
     if (!prompt_rows) spec_many_timed(&w->spec, rows, !drafted, ns);
     take_all(w, n);
-    thread_hold(&w->lock);
-    w->stats.steps++;
-    w->stats.busy_ns += ns;
-    thread_release(&w->lock);
+    w->counts.steps++;
+    w->counts.busy_ns += ns;
 }
 
 /* As the scheduler's tags: what the tenant will have been served when the job has its vectors. */
@@ -443,7 +438,8 @@ static bool prompts_come_first(const struct worker *w, int n, const struct worke
         const struct sched_slice *s = &w->plan[i];
         struct sched_job_info info;
         sched_job_info(w->sched, s->job, &info);
-        if (s->pos < info.prompt && info.tag < tag_of(j)) return true;
+        int more = w->by_id[s->job]->spec.priority - j->spec.priority;
+        if (s->pos < info.prompt && (more > 0 || (more == 0 && info.tag < tag_of(j)))) return true;
     }
     return false;
 }
@@ -483,10 +479,8 @@ static void compute_texts(struct worker *w, struct worker_job *j, bool beside)
     sched_charge(w->sched, j->visitor, tokens);
     j->tokens_left -= tokens;
     w->text_tokens += tokens;
-    thread_hold(&w->lock);
-    w->stats.steps++;
-    w->stats.busy_ns += clock_ns() - start;
-    thread_release(&w->lock);
+    w->counts.steps++;
+    w->counts.busy_ns += clock_ns() - start;
     if (rc)
         finish_failed(j, &e);
     else if (j->texts_done == j->spec.n_texts)
@@ -509,6 +503,8 @@ static void tell(struct worker *w)
     w->stats.looked_up_tokens = s.prefix_queried;
     w->stats.cached_tokens = s.prefix_hit;
     w->stats.preempted = s.preempted;
+    w->stats.steps = w->counts.steps;
+    w->stats.busy_ns = w->counts.busy_ns;
     w->stats.forced_tokens = w->counts.forced_tokens;
     w->stats.drafts = w->counts.drafts;
     w->stats.drafted_tokens = w->counts.drafted_tokens;
@@ -702,17 +698,25 @@ static int new_job(struct worker *w, const struct worker_spec *spec, struct work
     return prepare(j, e);
 }
 
+/* Under the lock: can n more come? */
+static int takes(const struct worker *w, int n, struct err *e)
+{
+    if (w->closing) return err_set(e, ERR_CANCELLED, "the server is going down");
+    if (n <= w->jobs_max - w->jobs) return 0;
+    return err_set(e, ERR_LIMIT, "%d requests are under way or waiting, %d more are too many",
+                   w->jobs, n);
+}
+
 int worker_add(struct worker *w, const struct worker_spec *specs, int n, struct worker_job **jobs,
                struct err *e)
 {
-    int rc = 0;
     for (int i = 0; i < n; i++) jobs[i] = NULL;
+    thread_hold(&w->lock);
+    int rc = takes(w, n, e); /* a first look, before what is dear */
+    thread_release(&w->lock);
     for (int i = 0; i < n && !rc; i++) rc = new_job(w, &specs[i], &jobs[i], e);
     thread_hold(&w->lock);
-    if (!rc && w->closing) rc = err_set(e, ERR_CANCELLED, "the server is going down");
-    if (!rc && n > w->jobs_max - w->jobs)
-        rc = err_set(e, ERR_LIMIT, "%d requests are under way or waiting, %d more are too many",
-                     w->jobs, n);
+    if (!rc) rc = takes(w, n, e);
     for (int i = 0; i < n && !rc; i++) {
         w->jobs++;
         atomic_fetch_add(&jobs[i]->refs, 1);

@@ -49,7 +49,6 @@ const struct engine_info *worker_info(const struct worker *w);
 struct worker_usage {
     int prompt_tokens, output_tokens;
     int cached_tokens; /* of the prompt, found computed */
-    int preempted;     /* times that it was put back for want of pages */
     int64_t queue_ns;  /* from worker_add to the first row computed */
     int64_t ttft_ns;   /* from worker_add to the first token */
     int64_t total_ns;  /* from worker_add to the end */

@@ -309,7 +309,8 @@ static bool is_swallowed(const struct grammar_match *m, const struct grammar__tr
         i++;
     }
     for (; i < end; i = node[i].skip)
-        if (after(m, config, (struct gguf_str){(const char *)&node[i].byte, 1})) return true;
+        if (grammar__stacks_step(m->s, config, node[i].byte))
+            return true; /* no memory: it may be */
     return false;
 }
 
@@ -322,13 +323,13 @@ static size_t encode(struct grammar_match *m, const char *s, size_t n, const int
     if (last.n > BEFORE_BYTES) last.n = 0;
     memcpy(both, last.p, last.n);
     memcpy(both + last.n, s, n);
-    *ids = m->ids.data;
     if (!tok__encode_on(&m->work, both, last.n + n)) return 0;
-    if (last.n == 0) return m->ids.len;
-    ++*ids;
-    if (m->ids.len > 1 && m->ids.data[0] == m->last) return m->ids.len - 1;
-    *ids = m->ids.data; /* the two are not what the tokenizer would have written anyway */
-    return tok__encode_on(&m->work, s, n) ? m->ids.len : 0;
+    bool follows = last.n > 0 && m->ids.len > 1 && m->ids.data[0] == m->last;
+    if (last.n > 0 && !follows) { /* the two are not what the tokenizer would have written anyway */
+        if (!tok__encode_on(&m->work, s, n)) return 0;
+    }
+    *ids = m->ids.data + follows; /* not before: it may have moved */
+    return m->ids.len - follows;
 }
 
 int grammar_match_jump(struct grammar_match *m, int32_t *ids, int n)

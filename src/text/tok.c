@@ -89,8 +89,10 @@ bool tok__work_open(struct tok__work *w, const struct tok *t, struct tok_ids *id
 {
     *w = (struct tok__work){.t = t, .ids = ids};
     w->copy = malloc(n + 1);
-    ids->data = malloc((n + 1) * sizeof *ids->data); /* a byte makes a token at most */
-    ids->room = ids->data ? n + 1 : 0;
+    ids->room =
+        2 * n + 1; /* a byte makes a token, and the space that SentencePiece puts before it */
+    ids->data = malloc(ids->room * sizeof *ids->data);
+    if (!ids->data) ids->room = 0;
     return w->copy && ids->data && tok__reserve(w, n + 1);
 }
 
