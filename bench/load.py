@@ -45,7 +45,7 @@ class Answer(asyncio.Protocol):
         self.request, self.start = request, time.perf_counter()
         self.rest, self.times, self.transport = b'', [], None
         self.prompt_tokens = self.tokens = None
-        self.over, self.first = asyncio.Event(), asyncio.Event()
+        self.over = asyncio.Event()
 
     def connection_made(self, transport):
         self.transport = transport
@@ -63,12 +63,9 @@ class Answer(asyncio.Protocol):
             if b'data: [DONE]' in e:
                 self.transport.close()
                 self.over.set()
-        if self.times:
-            self.first.set()
 
     def connection_lost(self, _error):
         self.over.set()
-        self.first.set()
 
     def cancel(self):
         self.transport.close()

@@ -312,9 +312,6 @@ void api_handle(void *api, struct http_request *r)
     atomic_init(&c->refs, 2); /* ours, and the HTTP layer's until it is logged */
     note(c, r);
     http_set_user(r, c);
-    thread_hold(&c->a->lock);
-    c->a->metrics.requests++;
-    thread_release(&c->a->lock);
     route(c);
     api__call_free(c);
 }
@@ -361,7 +358,6 @@ void api_logged(void *api, const struct http_request *r, int status, int64_t byt
     struct api__call *c = http_user(r);
     struct api__call refused = {.a = a}; /* before it was handed over */
     thread_hold(&a->lock);
-    a->metrics.refused += status >= 400;
     a->metrics.answers[status >= 0 && status < 600 ? status : 0]++;
     thread_release(&a->lock);
     if (!c) {

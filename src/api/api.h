@@ -41,6 +41,8 @@ struct api_model {
 /* A number of a request ("temperature", "top_p" ...) for requests that do not say; the same range.
  * ERR_NOT_FOUND: requests have no such field. */
 ERR_DOOR int api_model_set(struct api_model *m, const char *field, double value, struct err *e);
+/* By its name or an alias, each with or without ":latest". */
+bool api_model_is_called(const struct api_model *m, const char *name);
 
 struct api_opts {
     const struct api_model

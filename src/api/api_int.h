@@ -52,7 +52,6 @@ struct api__grammar;
 struct api__metrics {
     int64_t finished[8];  /* by enum answer_end; the last: failed */
     int64_t answers[600]; /* by status; 0: none was sent */
-    int64_t requests, refused;
     struct api__histogram ttft, gap, e2e, queue;
 };
 

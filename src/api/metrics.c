@@ -210,7 +210,9 @@ static void put_number(struct buf *b, const char *name, const char *type, const 
 static void put_http(const struct http *h, const struct api__metrics *m, struct buf *b)
 {
     struct http_info i;
+    int64_t refused = 0;
     http_info(h, &i);
+    for (size_t k = 400; k < sizeof m->answers / sizeof *m->answers; k++) refused += m->answers[k];
     put_number(b, "solvent_http_connections", "gauge", "Connections that are open.", i.connections);
     put_number(b, "solvent_http_connections_opened_total", "counter", "Connections so far.",
                i.opened);
@@ -219,9 +221,9 @@ static void put_http(const struct http *h, const struct api__metrics *m, struct 
     put_number(b, "solvent_http_sent_bytes_total", "counter", "Of the bodies of answers.",
                i.sent_bytes);
     put_number(b, "solvent_http_requests_total", "counter", "Requests that arrived whole.",
-               m->requests);
+               i.requests);
     put_number(b, "solvent_http_refused_total", "counter", "Answers with a status of 400 or more.",
-               m->refused);
+               refused);
     head(b, "solvent_http_answers_total", "counter",
          "Answers by status; 0: cut before it was sent.");
     for (size_t k = 0; k < sizeof m->answers / sizeof *m->answers; k++)

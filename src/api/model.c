@@ -155,20 +155,31 @@ void api__models_close(struct api *a)
 
 /* ---- a request's model ---- */
 
-static bool is_called(const char *name, const char *asked)
+/* Length without Ollama's tag, which all have. */
+static size_t bare(const char *name)
 {
-    size_t n = strlen(name);
-    return strncmp(name, asked, n) == 0 && (!asked[n] || strcmp(asked + n, ":latest") == 0);
+    static const char tag[] = ":latest";
+    size_t n = strlen(name), k = sizeof tag - 1;
+    return n > k && strcmp(name + n - k, tag) == 0 ? n - k : n;
+}
+
+static bool is_same(const char *a, const char *b)
+{
+    size_t n = bare(a);
+    return n == bare(b) && memcmp(a, b, n) == 0;
+}
+
+bool api_model_is_called(const struct api_model *m, const char *name)
+{
+    bool found = is_same(m->name, name);
+    for (int i = 0; i < m->n_aliases && !found; i++) found = is_same(m->aliases[i], name);
+    return found;
 }
 
 struct api__model *api__model_find(const struct api *a, const char *name)
 {
-    for (int i = 0; i < a->n_models; i++) {
-        const struct api_model *own = a->models[i].own;
-        bool found = is_called(own->name, name);
-        for (int k = 0; k < own->n_aliases && !found; k++) found = is_called(own->aliases[k], name);
-        if (found) return &a->models[i];
-    }
+    for (int i = 0; i < a->n_models; i++)
+        if (api_model_is_called(a->models[i].own, name)) return &a->models[i];
     return NULL;
 }
 
@@ -206,7 +217,10 @@ static void on_ready(struct models_wait *w, const struct err *e)
     } else {
         take(c);
         c->load_ns = clock_ns() - c->asked_ns;
-        c->run(c);
+        if (atomic_load(&c->gone))
+            api__fail(c, 503, "server_error", NULL, NULL, "the client is gone");
+        else
+            c->run(c);
     }
     /* From here on api_gone and api_drained reach the jobs themselves. */
     atomic_store(&c->aside, false);

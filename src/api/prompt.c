@@ -174,8 +174,7 @@ bool api__ids(struct api__call *c, json_t *array, struct tok_ids *out)
 
 bool api__template_knows_tools(const struct api__model *m)
 {
-    const char *source = tok_chat_template(worker_tok(m->worker));
-    return source && strstr(source, "tools");
+    return strstr(m->template, "tools") != NULL;
 }
 
 /* What templates with tools say of them, for those without, in the words of Hermes (NousResearch). */

@@ -59,10 +59,9 @@ void cmd_load_progress(void *bar, int64_t done, int64_t total);
 /* For engine_opts.packs: $SOLVENT_PACKS, else a folder of the user's cache; NULL where that is empty or
  * there is none. Static memory. */
 const char *cmd_packs(void);
-/* The file of keys: `given`, or the user's own. */
 /* --speculate: "auto", "off" or a number -> spec_opts.tokens, 0: off. */
 ERR_DOOR int cmd_speculate(const char *given, int *tokens, struct err *e);
-
+/* The file of keys: `given`, or the user's own. */
 ERR_DOOR int cmd_keys_path(const char *given, char *path, unsigned room, struct err *e);
 /* A catalogue name or a path -> a path of a file that exists. */
 ERR_DOOR int cmd_model_path(const char *model, char *path, unsigned room, struct err *e);

@@ -59,12 +59,8 @@ static bool name_ok(const char *s, size_t n)
 
 static bool is_taken(const struct model_ini *ini, const char *name)
 {
-    for (int i = 0; i < ini->n; i++) {
-        const struct api_model *m = &ini->items[i].model;
-        if (strcmp(m->name, name) == 0) return true;
-        for (int k = 0; k < m->n_aliases; k++)
-            if (strcmp(m->aliases[k], name) == 0) return true;
-    }
+    for (int i = 0; i < ini->n; i++)
+        if (api_model_is_called(&ini->items[i].model, name)) return true;
     return false;
 }
 

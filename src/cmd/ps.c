@@ -68,9 +68,9 @@ static void print_table(json_t *models)
         text_of(m, "state", state, sizeof state);
         progress_bytes(json_integer_value(json_object_get(m, "size")), size);
         until(m, end);
-        long long requests = json_integer_value(json_object_get(m, "requests")) +
-                             json_integer_value(json_object_get(m, "waiting"));
-        printf("%-*s  %8s  %-8s  %8lld  %s\n", width, name, size, state, requests, end);
+        double requests = (double)json_integer_value(json_object_get(m, "requests")) +
+                          (double)json_integer_value(json_object_get(m, "waiting"));
+        printf("%-*s  %8s  %-8s  %8.0f  %s\n", width, name, size, state, requests, end);
     }
 }
 

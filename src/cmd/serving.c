@@ -16,19 +16,12 @@ static char *copy(struct serving *s, const char *text, size_t n, struct err *e)
     return p;
 }
 
-static bool is_called(const struct api_model *m, const char *name)
-{
-    bool found = strcmp(m->name, name) == 0;
-    for (int i = 0; i < m->n_aliases && !found; i++) found = strcmp(m->aliases[i], name) == 0;
-    return found;
-}
-
 static int add(struct serving *s, const struct api_model *m, struct err *e)
 {
     for (int i = 0; i < s->n; i++)
         for (int k = -1; k < m->n_aliases; k++) {
             const char *name = k < 0 ? m->name : m->aliases[k];
-            if (is_called(&s->list[i], name))
+            if (api_model_is_called(&s->list[i], name))
                 return err_set(e, ERR_USAGE, "two models are called %s", name);
         }
     if (s->n == SERVING_MAX) return err_set(e, ERR_LIMIT, "more than %d models", SERVING_MAX);
@@ -80,7 +73,7 @@ static int add_aliases(struct serving *s, struct api_model *m, const struct cata
     m->aliases = list;
     for (size_t i = 0; i < of->n_aliases; i++) {
         bool taken = false;
-        for (int k = 0; k < s->n; k++) taken |= is_called(&s->list[k], of->alias[i]);
+        for (int k = 0; k < s->n; k++) taken |= api_model_is_called(&s->list[k], of->alias[i]);
         if (taken) continue;
         list[m->n_aliases] = copy(s, of->alias[i], strlen(of->alias[i]), e);
         if (!list[m->n_aliases++]) return e->code;
@@ -115,7 +108,8 @@ static int add_pulled(struct serving *s, struct err *e)
     int rc = store_list(&store, &items, &n, e);
     for (size_t i = 0; i < n && !rc; i++) {
         bool known = items[i].partial;
-        for (int k = 0; k < s->n && !known; k++) known = is_called(&s->list[k], items[i].name);
+        for (int k = 0; k < s->n && !known; k++)
+            known = api_model_is_called(&s->list[k], items[i].name);
         if (known) continue;
         store_path(&store, items[i].name, ".gguf", path);
         rc = add_item(s, items[i].name, path, e);

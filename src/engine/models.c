@@ -87,6 +87,7 @@ static int load(struct models *m, int id, struct err *e)
     struct entry *t = &m->entries[id];
     size_t bytes = t->item.bytes;
     t->state = MODELS_LOADING;
+    t->keep_ns = t->item.keep_ns; /* before: models_keep may change it meanwhile */
     t->bytes = bytes;
     m->used += bytes;
     thread_release(&m->lock);
@@ -96,7 +97,6 @@ static int load(struct models *m, int id, struct err *e)
     t->bytes = rc ? 0 : bytes;
     m->used += t->bytes;
     t->state = rc ? MODELS_OUT : MODELS_LOADED;
-    t->keep_ns = t->item.keep_ns;
     t->used_ns = clock_ns();
     t->loads += !rc;
     return rc;

@@ -403,7 +403,8 @@ static void cut_all(struct http *h)
         struct http__conn *c = h->conns[i];
         if (!c || c->phase == HTTP__LINGER) continue;
         if (c->phase == HTTP__ANSWER && !c->closed) c->refuse = BUSY;
-        if (!c->refuse || !http__stream_hand_back(c->request)) http__watch_cut(h, c, HTTP_CUT_END);
+        bool back = c->request && c->refuse && http__stream_hand_back(c->request);
+        if (!back) http__watch_cut(h, c, HTTP_CUT_END);
     }
     wait_for_all(h, start + BACK_SECONDS * (int64_t)HTTP__SECOND);
     for (int i = 0; i < h->top; i++)

@@ -244,7 +244,9 @@ int http__request_take(struct http_request *r, const char *method, const char *v
         return BAD;
     int rc = take_path(r, method, &query);
     if (rc) return rc;
-    r->method = put_string(r, method, n); /* from here on a refusal knows what it refuses */
+    uint32_t at = put_string(r, method, n);
+    if (r->text.failed) return HEADERS_TOO_LARGE;
+    r->method = at; /* from here on a refusal knows what it refuses */
     if (i->header_size > (size_t)r->server->opts.limits.header_bytes) return HEADERS_TOO_LARGE;
     rc = take_headers(r, version, method + i->header_size);
     if (!rc) rc = take_query(r, query, r->line_bytes);

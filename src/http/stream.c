@@ -102,8 +102,8 @@ void http__stream_finish(struct http_request *r, bool complete)
     bool cut = !complete || !r->ended;
     r->mhd = NULL;
     r->gone = true;
+    int status = r->status; /* what gone() answers reaches nobody */
     if (!r->ended) call(r, o->gone);
-    int status = r->status;
     int64_t sent = r->sent_bytes, ns = clock_ns() - r->start_ns;
     thread_release(&r->lock);
     if (o->logged) o->logged(o->arg, r, status, sent, ns, cut);

@@ -1,6 +1,8 @@
 /* The key goes to the server named and to no other: no redirect is followed, no proxy asked. */
 #include "ask.h"
 
+#include "hub_int.h"
+
 #include <ctype.h>
 #include <curl/curl.h>
 #include <stdio.h>
@@ -32,17 +34,12 @@ int ask_get(const char *url, const char *key, struct buf *out, long *status, str
 {
     char why[CURL_ERROR_SIZE] = "";
     struct curl_slist *list = NULL;
-    const char *ca = getenv("CURL_CA_BUNDLE");
-    if (!ca || !*ca) ca = getenv("SSL_CERT_FILE");
     CURL *c = curl_easy_init();
     if (!c) return err_nomem(e, 0, "a question");
     int rc = send_key(c, key, &list, e);
     if (!rc &&
-        (curl_easy_setopt(c, CURLOPT_URL, url) ||
-         curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https") ||
-         curl_easy_setopt(c, CURLOPT_PROXY, "") || curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L) ||
-         curl_easy_setopt(c, CURLOPT_ERRORBUFFER, why) ||
-         (ca && *ca && curl_easy_setopt(c, CURLOPT_CAINFO, ca)) ||
+        (!hub__curl_options(c) || curl_easy_setopt(c, CURLOPT_URL, url) ||
+         curl_easy_setopt(c, CURLOPT_PROXY, "") || curl_easy_setopt(c, CURLOPT_ERRORBUFFER, why) ||
          curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_SECONDS) ||
          curl_easy_setopt(c, CURLOPT_TIMEOUT, (long)ASK_SECONDS) ||
          curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, take) ||

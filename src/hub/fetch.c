@@ -382,25 +382,30 @@ int fetch_page(struct fetch *f, const char *url, const char *accept, struct buf 
 
 /* ---- open, close ---- */
 
-static bool set_options(struct fetch *f)
+bool hub__curl_options(void *curl)
 {
     const char *ca = getenv("CURL_CA_BUNDLE"), *dir = getenv("SSL_CERT_DIR");
     if (!ca || !*ca) ca = getenv("SSL_CERT_FILE");
-    CURL *c = f->curl;
-    bool ok = !curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_body) &&
-              !curl_easy_setopt(c, CURLOPT_ERRORBUFFER, f->why) &&
-              !curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https") &&
+    CURL *c = curl;
+    bool ok = !curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https") &&
               !curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L) &&
               !curl_easy_setopt(c, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) &&
               !curl_easy_setopt(c, CURLOPT_USERAGENT, "solvent/" SOLVENT_VERSION) &&
-              !curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L) &&
-              !curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT, 20L) &&
-              !curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, 100L) &&
-              !curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, 30L) &&
-              !curl_easy_setopt(c, CURLOPT_BUFFERSIZE, 256L * 1024);
+              !curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
     if (ok && ca && *ca) ok = !curl_easy_setopt(c, CURLOPT_CAINFO, ca);
     if (ok && dir && *dir) ok = !curl_easy_setopt(c, CURLOPT_CAPATH, dir);
     return ok;
+}
+
+static bool set_options(struct fetch *f)
+{
+    CURL *c = f->curl;
+    return hub__curl_options(c) && !curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_body) &&
+           !curl_easy_setopt(c, CURLOPT_ERRORBUFFER, f->why) &&
+           !curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT, 20L) &&
+           !curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, 100L) &&
+           !curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, 30L) &&
+           !curl_easy_setopt(c, CURLOPT_BUFFERSIZE, 256L * 1024);
 }
 
 int fetch_open(struct fetch **out, int retries, struct err *e)

@@ -264,6 +264,11 @@ static void test_too_large(void **state)
                 refused(&s, p, (size_t)(end - p), 431);
             }
         }
+    /* targets that leave no room for the method behind them, and their neighbours */
+    for (int bytes = 24590; bytes < 24620; bytes++) {
+        end = p + sprintf(p, "GET /%0*d" END "\r\n", bytes - 1, 0);
+        refused(&s, p, (size_t)(end - p), 431);
+    }
     /* fields, of the query too */
     end = p + sprintf(p, "GET /echo?a&b&c" END);
     for (int i = 0; i < 98; i++) end += sprintf(end, "X: y\r\n");
