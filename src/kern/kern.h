@@ -59,14 +59,15 @@ struct kern_fmt {
 size_t kern_block_bytes(const struct kern_fmt *f, int ng);
 size_t kern_panel_bytes(const struct kern_fmt *f, int64_t k);
 
-/* A block made ready for products: its scales as floats, its codes as bytes or as they lie. */
+/* A block made ready for products: its scales as floats and its codes as bytes, or as they lie. */
 struct kern_tile {
     _Alignas(64) uint8_t code[KERN_K / 4][KERN_ROWS][4]; /* laid out like codes of 8 bits */
     float scale[KERN_K / 16][KERN_ROWS];                 /* [256 / group] used */
     float min[KERN_K / 16][KERN_ROWS];
-    const uint8_t *codes; /* code, or in the block */
-    int bits;             /* of codes; bytes of levels are stored + 128 */
-    const uint8_t *next;  /* packed bytes that are wanted soon, to be fetched beside the products */
+    const uint8_t *codes;  /* code, or in the block */
+    const uint8_t *scales; /* as they lie: in the block, where a level needs no floats */
+    int bits;              /* of codes; bytes of levels are stored + 128 */
+    const uint8_t *next; /* packed bytes that are wanted soon, to be fetched beside the products */
     size_t next_bytes;
 };
 

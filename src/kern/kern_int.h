@@ -28,6 +28,10 @@ void kern__avx512_i16(struct kern *k);
 void kern__avx512_probe(struct kern *k);
 void kern__avx512_unpack(struct kern *k);
 
+/* avx2/gemv.c: one token, activations of `row`, from a tile that holds no floats. */
+void kern__avx2_gemv(float *out, const struct kern_tile *t, const struct kern_fmt *f, int ng,
+                     const struct kern_act *a, size_t row, bool add);
+
 /* Half-precision bits to float, for scales in plain C. */
 float kern__f16(uint16_t h);
 uint16_t kern__to_f16(float x);

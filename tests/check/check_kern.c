@@ -134,7 +134,8 @@ static void random_rows(uint8_t *p, uint32_t type, size_t values)
     }
 }
 
-/* Codes, scales and minimums of a block are the same to the bit. */
+/* Codes, scales and minimums of a block are the same to the bit; what a level makes of the integers of
+ * KERN_SCALE_K is its own affair. */
 static bool same_tile(const struct kern_fmt *f, const uint8_t *p, int ng)
 {
     size_t codes = (size_t)ng * 8 * KERN_ROWS * 4,
@@ -142,8 +143,9 @@ static bool same_tile(const struct kern_fmt *f, const uint8_t *p, int ng)
     static struct kern_tile a, b;
     ref->unpack_u8(&a, f, p, ng, INT_MAX);
     k->unpack_u8(&b, f, p, ng, INT_MAX);
-    return b.bits == 8 && memcmp(a.codes, b.codes, codes) == 0 &&
-           memcmp(a.scale, b.scale, scales) == 0 && (!f->mins || memcmp(a.min, b.min, scales) == 0);
+    if (b.bits != 8 || memcmp(a.codes, b.codes, codes) != 0) return false;
+    return f->scale == KERN_SCALE_K || (memcmp(a.scale, b.scale, scales) == 0 &&
+                                        (!f->mins || memcmp(a.min, b.min, scales) == 0));
 }
 
 /* Packing loses nothing: unpacked floats are those of the file. */
@@ -272,6 +274,25 @@ static void test_gemm(struct nn *nn, uint32_t type, int64_t cols, int n)
     free(src), free(x), free(bound);
 }
 
+/* Scales and minimums of 1; codes at random, or all at an end. */
+static void ones(uint8_t *p, const struct kern_fmt *f, int ng, unsigned ends)
+{
+    int rows = ng * KERN_GROUP / f->group * KERN_ROWS;
+    size_t bytes = kern_block_bytes(f, ng), codes = (size_t)ng * KERN_ROWS * 4 * f->bits;
+    memset(p, 0, bytes);
+    if (f->scale == KERN_SCALE_F16)
+        for (int i = 0; i < (f->mins ? 2 * rows : rows); i++) put16(p + 2 * i, 1);
+    if (f->scale == KERN_SCALE_E8M0) memset(p, 128, (size_t)rows);
+    for (int r = 0; f->scale == KERN_SCALE_K && r < KERN_ROWS; r++) {
+        put16(p + 2 * r, 1);
+        if (f->mins) put16(p + 64 + 2 * r, -1);
+    }
+    if (f->scale == KERN_SCALE_K)
+        memset(p + (f->mins ? 128 : 64), f->mins ? 0x11 : 1, (size_t)rows);
+    for (size_t i = bytes - codes; i < bytes; i++)
+        p[i] = (uint8_t)(ends & 1 ? (ends & 2 ? 255 : 0) : rng_below(&rng, 256));
+}
+
 /* The integers behind gemm_u8: with scales of 1 every sum is an integer below 2^24, so that the
  * results are the same to the bit. Codes and activations at random or all at an end. */
 static void test_exact(uint32_t type, int n, int ng)
@@ -279,20 +300,15 @@ static void test_exact(uint32_t type, int n, int ng)
     enum { LD = KERN_ROWS + 16 };
     struct nn_mat m;
     if (!nn_mat_shape(&m, type, KERN_ROWS, KERN_K) || !m.fmt->bits) return;
-    size_t act_bytes = kern_act_bytes(n, KERN_K), out_n = (size_t)n * LD;
+    size_t act_bytes = kern_act_bytes(n, KERN_K), out_n = (size_t)n * LD,
+           bytes = kern_block_bytes(m.fmt, ng);
     struct kern_tile *t = guarded(sizeof *t);
+    uint8_t *block = guarded(bytes);
     void *mem = guarded(act_bytes);
     float *y[2] = {output(out_n), output(out_n)};
     struct kern_act a;
-    unsigned ends = (unsigned)rng_below(&rng, 16), top = (1u << m.fmt->bits) - 1;
-    t->codes = t->code[0][0], t->bits = 8, t->next_bytes = 0;
-    for (size_t i = 0; i < sizeof t->code; i++) {
-        unsigned c = ends & 1 ? (ends & 2 ? top : 0) : (unsigned)rng_u64(&rng) & top;
-        if (m.fmt->levels) c = (unsigned)(m.fmt->levels[c] + 128);
-        ((uint8_t *)t->code)[i] = (uint8_t)c;
-    }
-    for (int g = 0; g < KERN_K / 16; g++)
-        for (int r = 0; r < KERN_ROWS; r++) t->scale[g][r] = t->min[g][r] = 1;
+    unsigned ends = (unsigned)rng_below(&rng, 16);
+    ones(block, m.fmt, ng, ends);
     kern_act_bind(&a, mem, n, KERN_K);
     for (int i = 0; i < n * 8; i++) a.scale[i] = 1, a.halves[i] = 0;
     for (int i = 0; i < n; i++) a.whole[i] = 1;
@@ -303,13 +319,15 @@ static void test_exact(uint32_t type, int n, int ng)
         a.total[i / 32] += (float)a.q[i];
     }
     for (int i = 0; i < 2; i++) {
+        (i ? k : ref)->unpack_u8(t, m.fmt, block, ng, n);
+        t->next_bytes = 0;
         (i ? k : ref)->gemm_u8(y[i], LD, t, m.fmt, ng, &a, 0, 0, n, false);
         (i ? k : ref)->gemm_u8(y[i], LD, t, m.fmt, ng, &a, 0, 0, n, true);
     }
     result(memcmp(y[0], y[1], out_n * sizeof(float)) == 0,
            "%s ng=%d n=%d: integers differ, or the gap is written", quant_name(type), ng, n);
     for (int i = 0; i < 2; i++) unguard(y[i], out_n * sizeof(float));
-    unguard(mem, act_bytes), unguard(t, sizeof *t);
+    unguard(mem, act_bytes), unguard(t, sizeof *t), unguard(block, bytes);
 }
 
 /* bound[t][32] += sum |w x| of a block. */

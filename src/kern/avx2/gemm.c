@@ -15,13 +15,11 @@
  *                 |h|, |l| <= 8, the halves take the places of two tokens: 16 * 255 * 8 < 2^15, and
  *                 the vpmaddwd of h multiplies by 16
  * Rejected for bytes: vpsignb and a vpmaddwd for each product, 24 operations on the two multiply
- * ports (Zen 4, measured) where this has 18. Codes for one token are taken apart in registers: from
- * memory, unpacking first is 15 % slower (Zen 3, 1.5B), as nothing is fetched meanwhile, and fetching
- * by software 20 % slower still.
+ * ports (Zen 4, measured) where this has 18.
  */
 #include "simd2_int.h"
 
-enum { TOKENS = 4 };
+enum { TOKENS = 6 }; /* without KERN_SCALE_K 4: more sums would be spilled */
 
 enum how { PLAIN, CENTRED, SPLIT };
 
@@ -41,14 +39,13 @@ struct job {
     const struct side *side;
     int groups;
     uint32_t some; /* groups in which a token is not all zeros */
-    bool mins;
+    bool mins;     /* are added with the groups */
 };
 
-/* d[l][r] = products of group g for 8 rows from 8 (c + r) on and the activations of line l. */
+/* d[l][r] = products of group g for 8 rows from 8 (c + r) on and the activations of line l, in 16 bits. */
 ALWAYS void dots(const int L, const int R, const int quads, const enum how how, const struct job *j,
                  int g, int c, __m256i d[][4])
 {
-    const __m256i ones = _mm256_set1_epi16(1), sixteens = _mm256_set1_epi16(16);
     const uint8_t *w = j->t->codes + kern__code(4 * g * quads, 8 * c);
     const int8_t *q = j->q + 4 * g * quads;
     UNROLL for (int l = 0; l < L; l++) UNROLL for (int r = 0; r < R; r++) d[l][r] =
@@ -67,49 +64,30 @@ ALWAYS void dots(const int L, const int R, const int quads, const enum how how, 
             }
         }
     }
-    UNROLL for (int l = 0; l < L; l++) UNROLL for (int r = 0; r < R; r++) d[l][r] =
-        _mm256_madd_epi16(d[l][r], how == SPLIT && l % 2 ? sixteens : ones);
 }
 
-/* The same for one token and 32 rows, from codes as they lie in the block. */
-ALWAYS void packed_dots(const int bits, const enum how how, const struct job *j, int g,
-                        __m256i d[][4])
-{
-    const int quads = bits == 6 ? 4 : 8;
-    const uint8_t *w = j->t->codes + g * quads * LINE * bits / 8;
-    const int8_t *q = j->q + 4 * g * quads;
-    UNROLL for (int r = 0; r < 4; r++) d[0][r] =
-        how == CENTRED ? _mm256_set1_epi32(j->side->centre[g]) : _mm256_setzero_si256();
-    UNROLL for (int i = 0; i < quads; i++)
-    {
-        __m256i x = quad(q + 4 * i);
-        UNROLL for (int r = 0; r < 4; r++) d[0][r] =
-            held(_mm256_add_epi16(d[0][r], _mm256_maddubs_epi16(code(bits, w + 32 * r, i), x)));
-    }
-    UNROLL for (int r = 0; r < 4; r++) d[0][r] = _mm256_madd_epi16(d[0][r], _mm256_set1_epi16(1));
-}
-
-ALWAYS void group(const int T, const int R, const int quads, const int bits, const enum how how,
+ALWAYS void group(const int T, const int R, const int quads, const enum how how, const bool k,
                   const bool mins, const struct job *j, int g, int c)
 {
-    __m256i d[TOKENS][4];
-    if (bits == 8)
-        dots(how == SPLIT ? 2 * T : T, R, quads, how, j, g, c, d);
-    else
-        packed_dots(bits, how, j, g, d);
+    __m256i d[TOKENS][4], by = _mm256_set1_epi16(1);
+    dots(how == SPLIT ? 2 * T : T, R, quads, how, j, g, c, d);
     UNROLL for (int r = 0; r < R; r++)
     {
         int row = 8 * (c + r);
         __m256 ws = _mm256_load_ps(j->t->scale[g] + row), wm = ws;
+        if (k) by = _mm256_castps_si256(ws);
         if (mins) wm = _mm256_load_ps(j->t->min[g] + row);
         UNROLL for (int t = 0; t < T; t++)
         {
             const struct side *s = j->side + t;
             float *out = j->out + (size_t)t * j->ld + row;
-            __m256i v = how == SPLIT ? _mm256_add_epi32(d[2 * t][r], d[2 * t + 1][r]) : d[t][r];
-            if (mins == (how == CENTRED)) v = _mm256_add_epi32(v, _mm256_set1_epi32(s->bias[g]));
-            __m256 sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(v),
-                                         _mm256_mul_ps(ws, _mm256_set1_ps(s->scale[g])),
+            __m256 as = _mm256_set1_ps(s->scale[g]);
+            __m256i v = _mm256_madd_epi16(d[how == SPLIT ? 2 * t : t][r], by);
+            if (how == SPLIT)
+                v = _mm256_add_epi32(v, _mm256_madd_epi16(d[2 * t + 1][r], _mm256_set1_epi16(16)));
+            if (!k && mins == (how == CENTRED))
+                v = _mm256_add_epi32(v, _mm256_set1_epi32(s->bias[g]));
+            __m256 sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(v), k ? as : _mm256_mul_ps(ws, as),
                                          _mm256_loadu_ps(out));
             if (mins) sum = _mm256_fmadd_ps(wm, _mm256_set1_ps(s->min[g]), sum);
             _mm256_storeu_ps(out, sum);
@@ -117,31 +95,38 @@ ALWAYS void group(const int T, const int R, const int quads, const int bits, con
     }
 }
 
-ALWAYS void tokens(const int T, const int quads, const int bits, const enum how how,
+ALWAYS void tokens(const int T, const int quads, const enum how how, const bool k,
                    const struct job *j)
 {
     const int R = (how == SPLIT ? 2 * T : T) <= 2 ? 4 : 2;
     for (int c = 0; c < KERN_ROWS / 8; c += R) {
         for (int g = 0; g < j->groups; g++) {
             if (!(j->some >> g & 1)) continue;
-            if (j->mins)
-                group(T, R, quads, bits, how, true, j, g, c);
+            if (!k && j->mins)
+                group(T, R, quads, how, k, true, j, g, c);
             else
-                group(T, R, quads, bits, how, false, j, g, c);
+                group(T, R, quads, how, k, false, j, g, c);
         }
     }
 }
 
-ALWAYS void some_tokens(const int quads, const enum how how, const struct job *j, int n)
+ALWAYS void some_tokens(const int quads, const enum how how, const bool k, const struct job *j,
+                        int n)
 {
     switch (n) {
-    case 1: tokens(1, quads, 8, how, j); break;
-    case 2: tokens(2, quads, 8, how, j); break;
+    case 1: tokens(1, quads, how, k, j); break;
+    case 2: tokens(2, quads, how, k, j); break;
     case 3:
-        if (how != SPLIT) tokens(3, quads, 8, how, j);
+        if (how != SPLIT) tokens(3, quads, how, k, j);
+        break;
+    case 4:
+        if (how != SPLIT) tokens(4, quads, how, k, j);
+        break;
+    case 5:
+        if (k) tokens(5, quads, how, k, j);
         break;
     default:
-        if (how != SPLIT) tokens(4, quads, 8, how, j);
+        if (k) tokens(6, quads, how, k, j);
         break;
     }
 }
@@ -162,104 +147,111 @@ static void split_row(int8_t *out, const int8_t *q)
     }
 }
 
-/* The sums of the four quads in each 128-bit lane, pairs of 16 bits, of four vectors. */
-ALWAYS __m256i add_quads(const __m256i *p)
+ALWAYS uint32_t not_zero(__m256 v)
 {
-    __m256i a =
-        _mm256_add_epi16(_mm256_unpacklo_epi64(p[0], p[1]), _mm256_unpackhi_epi64(p[0], p[1]));
-    __m256i b =
-        _mm256_add_epi16(_mm256_unpacklo_epi64(p[2], p[3]), _mm256_unpackhi_epi64(p[2], p[3]));
-    __m256 x = _mm256_castsi256_ps(a), y = _mm256_castsi256_ps(b);
-    return _mm256_add_epi16(_mm256_castps_si256(_mm256_shuffle_ps(x, y, 0x88)),
-                            _mm256_castps_si256(_mm256_shuffle_ps(x, y, 0xdd)));
+    return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_NEQ_UQ));
 }
 
-static void fill_centre(int32_t *out, const int8_t *q, int centre, int group)
-{
-    const __m256i order = _mm256_set_epi32(7, 3, 6, 2, 5, 1, 4, 0);
-    __m256i p[8], *to = (__m256i *)out;
-    for (int i = 0; i < 8; i++)
-        p[i] = _mm256_maddubs_epi16(_mm256_set1_epi8((char)centre), line(q + 32 * i));
-    __m256i a = add_quads(p), b = add_quads(p + 4), zero = _mm256_setzero_si256();
-    if (group == 16) {
-        _mm256_store_si256(to, _mm256_sub_epi16(zero, _mm256_permutevar8x32_epi32(a, order)));
-        _mm256_store_si256(to + 1, _mm256_sub_epi16(zero, _mm256_permutevar8x32_epi32(b, order)));
-    } else {
-        a = _mm256_add_epi16(_mm256_permute2x128_si256(a, b, 0x20),
-                             _mm256_permute2x128_si256(a, b, 0x31));
-        _mm256_store_si256(to, _mm256_sub_epi16(zero, a));
-    }
-}
-
-/* Of 8 groups; returns which of them have a scale. */
-ALWAYS uint32_t fill_8(struct side *s, int g, __m256 as, __m256 min, __m256i sum, int bias)
-{
-    _mm256_store_ps(s->scale + g, as);
-    _mm256_store_ps(s->min + g, min);
-    if (bias)
-        _mm256_store_si256((__m256i *)(s->bias + g),
-                           _mm256_mullo_epi32(sum, _mm256_set1_epi32(bias)));
-    __m256 some = _mm256_cmp_ps(as, _mm256_setzero_ps(), _CMP_NEQ_UQ);
-    return (uint32_t)_mm256_movemask_ps(some) << g;
-}
-
-ALWAYS uint32_t fill_side(struct side *s, const struct kern_fmt *f, int bias,
+/* Groups of `columns`; returns which of them have a scale. */
+ALWAYS uint32_t fill_side(struct side *s, const struct kern_fmt *f, int columns, int bias,
                           const struct kern_act *a, size_t row)
 {
-    const int32_t *sum = a->sum + row * 16;
-    __m256 v = _mm256_loadu_ps(a->scale + row * KERN_GROUPS);
-    __m256i p = _mm256_loadu_si256((const __m256i *)sum);
-    __m256i q = _mm256_loadu_si256((const __m256i *)(sum + 8));
-    if (f->group == 32) {
-        __m256 min = _mm256_loadu_ps(a->total + row * KERN_GROUPS);
-        p = _mm256_permute4x64_epi64(_mm256_hadd_epi32(p, q), 0xd8);
-        return fill_8(s, 0, v, min, p, bias);
+    const __m256i pairs = _mm256_set_epi32(3, 3, 2, 2, 1, 1, 0, 0);
+    const __m256i *sum = (const __m256i *)(a->sum + row * 16);
+    __m256i low = _mm256_loadu_si256(sum), high = _mm256_loadu_si256(sum + 1);
+    __m256 v0 = _mm256_loadu_ps(a->scale + row * KERN_GROUPS), v1 = _mm256_setzero_ps();
+    if (columns == 16) {
+        v1 = _mm256_permutevar8x32_ps(v0, _mm256_add_epi32(pairs, _mm256_set1_epi32(4)));
+        v0 = _mm256_permutevar8x32_ps(v0, pairs);
+        _mm256_store_ps(s->scale + 8, v1);
     }
-    __m256i low = _mm256_set_epi32(3, 3, 2, 2, 1, 1, 0, 0);
-    __m256i high = _mm256_add_epi32(low, _mm256_set1_epi32(4));
-    __m256 v0 = _mm256_permutevar8x32_ps(v, low), v1 = _mm256_permutevar8x32_ps(v, high);
-    return fill_8(s, 0, v0, _mm256_mul_ps(v0, _mm256_cvtepi32_ps(p)), p, bias) |
-           fill_8(s, 8, v1, _mm256_mul_ps(v1, _mm256_cvtepi32_ps(q)), q, bias);
+    _mm256_store_ps(s->scale, v0);
+    if (f->group == 32) {
+        low = _mm256_permute4x64_epi64(_mm256_hadd_epi32(low, high), 0xd8);
+        low = _mm256_mullo_epi32(low, _mm256_set1_epi32(bias));
+        _mm256_store_ps(s->min, _mm256_loadu_ps(a->total + row * KERN_GROUPS));
+        _mm256_store_si256((__m256i *)s->bias, low);
+    } else {
+        _mm256_store_ps(s->min, _mm256_mul_ps(v0, _mm256_cvtepi32_ps(low)));
+        _mm256_store_ps(s->min + 8, _mm256_mul_ps(v1, _mm256_cvtepi32_ps(high)));
+    }
+    return not_zero(v0) | not_zero(v1) << 8;
+}
+
+/* What the groups of KERN_SCALE_K add up to, by the scales of the rows, and the minimums. */
+static void finish(float *out, size_t ld, const struct job *j, const struct kern_fmt *f, int groups,
+                   int n, bool add)
+{
+    for (int t = 0; t < n; t++, out += ld) {
+        __m256 low[4];
+        UNROLL for (int r = 0; r < 4; r++) low[r] = _mm256_setzero_ps();
+        for (int g = 0; f->mins && g < groups; g++)
+            UNROLL for (int r = 0; r < 4; r++) low[r] = _mm256_fmadd_ps(
+                _mm256_load_ps(j->t->min[g] + 8 * r), _mm256_set1_ps(j->side[t].min[g]), low[r]);
+        UNROLL for (int r = 0; r < 4; r++)
+        {
+            __m256 was = add ? _mm256_loadu_ps(out + 8 * r) : _mm256_setzero_ps();
+            __m256 sum = _mm256_load_ps(j->out + (size_t)t * KERN_ROWS + 8 * r);
+            _mm256_storeu_ps(out + 8 * r, row_scaled(j->t->scales, f->mins, r, sum, low[r], was));
+        }
+    }
+}
+
+ALWAYS void zero_row(float *out)
+{
+    UNROLL for (int r = 0; r < KERN_ROWS; r += 8) _mm256_storeu_ps(out + r, _mm256_setzero_ps());
+}
+
+ALWAYS void gemm(float *out, size_t ld, const struct kern_tile *t, const struct kern_fmt *f, int ng,
+                 const struct kern_act *a, size_t row, int n, bool add, const int quads,
+                 const enum how how, const bool k)
+{
+    struct side side[TOKENS];
+    _Alignas(64) int8_t halves[TOKENS][KERN_K];
+    _Alignas(32) float sums[TOKENS][KERN_ROWS];
+    int most = how == SPLIT ? 2 : k ? TOKENS : 4, step, columns = 4 * quads;
+    int centre = how != CENTRED ? 0 : f->mins ? 1 << (f->bits - 1) : f->bias;
+    int bias = centre - (f->levels ? 128 : f->bias);
+    for (int i = 0; i < n; i += step, out += (size_t)step * ld) {
+        const int8_t *q = a->q + row * KERN_K;
+        struct job j = {k ? sums[0] : out,
+                        k ? KERN_ROWS : ld,
+                        t,
+                        how == SPLIT ? halves[0] : q,
+                        side,
+                        ng * KERN_GROUP / columns,
+                        0,
+                        f->mins};
+        step = n - i < most ? n - i : most;
+        for (int s = 0; s < step; s++, row++) {
+            if (k || !add) zero_row(j.out + (size_t)s * j.ld);
+            if (how == SPLIT) split_row(halves[2 * s], q + s * KERN_K);
+            if (how == CENTRED) fill_centre(side[s].centre, q + s * KERN_K, centre, columns);
+            j.some |= fill_side(&side[s], f, columns, bias, a, row);
+        }
+        some_tokens(quads, how, k, &j, step);
+        if (k) finish(out, ld, &j, f, ng * KERN_GROUP / f->group, step, add);
+    }
 }
 
 static void gemm_u8(float *out, size_t ld, const struct kern_tile *t, const struct kern_fmt *f,
                     int ng, const struct kern_act *a, int kb, int t0, int n, bool add)
 {
-    struct side side[TOKENS];
-    _Alignas(64) int8_t halves[TOKENS][KERN_K];
-    const enum how how = f->levels || f->bits == 8 ? SPLIT : f->bits > 4 ? CENTRED : PLAIN;
-    int most = how == SPLIT ? TOKENS / 2 : TOKENS, step;
-    int centre = how != CENTRED ? 0 : f->mins ? 1 << (f->bits - 1) : f->bias;
-    int bias = centre - (f->levels ? 128 : f->bias);
-    for (int i = 0; i < n; i += step, out += (size_t)step * ld) {
-        size_t row = (size_t)kb * (size_t)a->m + (size_t)(t0 + i);
-        const int8_t *q = a->q + row * KERN_K;
-        struct job j = {
-            out, ld, t, how == SPLIT ? halves[0] : q, side, ng * KERN_GROUP / f->group, 0, f->mins};
-        step = n - i < most ? n - i : most;
-        for (int s = 0; s < step; s++, row++) {
-            if (!add) memset(out + (size_t)s * ld, 0, KERN_ROWS * sizeof *out);
-            if (how == SPLIT) split_row(halves[2 * s], q + s * KERN_K);
-            if (how == CENTRED) fill_centre(side[s].centre, q + s * KERN_K, centre, f->group);
-            j.some |= fill_side(&side[s], f, bias, a, row);
-        }
-        if (t->bits == 4)
-            tokens(1, 8, 4, PLAIN, &j);
-        else if (t->bits == 5)
-            tokens(1, 8, 5, CENTRED, &j);
-        else if (t->bits == 6)
-            tokens(1, 4, 6, CENTRED, &j);
-        else if (how == SPLIT)
-            some_tokens(8, SPLIT, &j, step);
-        else if (how == CENTRED && f->group == 16)
-            some_tokens(4, CENTRED, &j, step);
-        else if (how == CENTRED)
-            some_tokens(8, CENTRED, &j, step);
-        else if (f->group == 16)
-            some_tokens(4, PLAIN, &j, step);
-        else
-            some_tokens(8, PLAIN, &j, step);
-    }
+    size_t row = (size_t)kb * (size_t)a->m + (size_t)t0;
+    if (t->bits != 8)
+        kern__avx2_gemv(out, t, f, ng, a, row, add);
+    else if (f->levels || f->bits == 8)
+        gemm(out, ld, t, f, ng, a, row, n, add, 8, SPLIT, false);
+    else if (f->scale != KERN_SCALE_K && f->bits == 4)
+        gemm(out, ld, t, f, ng, a, row, n, add, 8, PLAIN, false);
+    else if (f->scale != KERN_SCALE_K)
+        gemm(out, ld, t, f, ng, a, row, n, add, 8, CENTRED, false);
+    else if (f->bits == 4)
+        gemm(out, ld, t, f, ng, a, row, n, add, 8, PLAIN, true);
+    else if (f->mins)
+        gemm(out, ld, t, f, ng, a, row, n, add, 4, PLAIN, true);
+    else
+        gemm(out, ld, t, f, ng, a, row, n, add, 4, CENTRED, true);
 }
 
 ALWAYS void f32_tokens(const int T, float *out, size_t ld, const float *w, int k, const float *x,

@@ -59,6 +59,53 @@ ALWAYS __m256i code(const int bits, const uint8_t *p, int q)
     return w;
 }
 
+/* Scales and minimums of up to 6 bits from the pairs of kern.h. */
+ALWAYS void pairs_of(uint8_t (*s)[KERN_ROWS], uint8_t (*m)[KERN_ROWS], const uint8_t *p, int groups,
+                     bool high)
+{
+    for (int g = 0; g < groups; g++) {
+        __m256i v = line(p + g * KERN_ROWS), sv = bits_at(v, 0, 15), mv = bits_at(v, -4, 15);
+        if (high) {
+            __m256i h = line(p + (groups + g / 2) * KERN_ROWS);
+            if (g % 2) h = _mm256_srli_epi16(h, 4);
+            sv = _mm256_or_si256(sv, bits_at(h, 4, 0x30));
+            mv = _mm256_or_si256(mv, bits_at(h, 2, 0x30));
+        }
+        _mm256_store_si256((__m256i *)s[g], sv);
+        _mm256_store_si256((__m256i *)m[g], mv);
+    }
+}
+
+/* The sums of the four quads in each 128-bit lane, pairs of 16 bits, of four vectors. */
+ALWAYS __m256i add_quads(const __m256i *p)
+{
+    __m256i a =
+        _mm256_add_epi16(_mm256_unpacklo_epi64(p[0], p[1]), _mm256_unpackhi_epi64(p[0], p[1]));
+    __m256i b =
+        _mm256_add_epi16(_mm256_unpacklo_epi64(p[2], p[3]), _mm256_unpackhi_epi64(p[2], p[3]));
+    __m256 x = _mm256_castsi256_ps(a), y = _mm256_castsi256_ps(b);
+    return _mm256_add_epi16(_mm256_castps_si256(_mm256_shuffle_ps(x, y, 0x88)),
+                            _mm256_castps_si256(_mm256_shuffle_ps(x, y, 0xdd)));
+}
+
+/* -C times the sums of bytes 0 and 1, of 2 and 3 of the quads of each group, pairs of 16 bits. */
+ALWAYS void fill_centre(int32_t *out, const int8_t *q, int centre, int group)
+{
+    const __m256i order = _mm256_set_epi32(7, 3, 6, 2, 5, 1, 4, 0);
+    __m256i p[8], *to = (__m256i *)out;
+    for (int i = 0; i < 8; i++)
+        p[i] = _mm256_maddubs_epi16(_mm256_set1_epi8((char)centre), line(q + 32 * i));
+    __m256i a = add_quads(p), b = add_quads(p + 4), zero = _mm256_setzero_si256();
+    if (group == 16) {
+        _mm256_store_si256(to, _mm256_sub_epi16(zero, _mm256_permutevar8x32_epi32(a, order)));
+        _mm256_store_si256(to + 1, _mm256_sub_epi16(zero, _mm256_permutevar8x32_epi32(b, order)));
+    } else {
+        a = _mm256_add_epi16(_mm256_permute2x128_si256(a, b, 0x20),
+                             _mm256_permute2x128_si256(a, b, 0x31));
+        _mm256_store_si256(to, _mm256_sub_epi16(zero, a));
+    }
+}
+
 ALWAYS __m256 f16x8(const void *p)
 {
     return _mm256_cvtph_ps(_mm_load_si128(p));
@@ -70,6 +117,24 @@ ALWAYS __m256i quad(const int8_t *q)
     int32_t v;
     memcpy(&v, q, 4);
     return _mm256_set1_epi32(v);
+}
+
+/* 256 times the scales of rows from 8 r on, a pair each. */
+ALWAYS __m256i scale_pairs(const uint8_t *sc, int r)
+{
+    const __m256i rows = _mm256_set_epi16(7, 7, 6, 6, 5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 0, 0);
+    __m256i at = _mm256_add_epi16(rows, _mm256_set1_epi16((short)(8 * (r % 2))));
+    __m256i v = _mm256_broadcastsi128_si256(_mm_load_si128((const __m128i *)(sc + r / 2 * 16)));
+    at = _mm256_or_si256(_mm256_slli_epi16(at, 8), _mm256_set1_epi16(0x80));
+    return _mm256_shuffle_epi8(v, at);
+}
+
+/* was + d sum - dmin low for rows from 8 r on of KERN_SCALE_K, sum of 256 times the scales. */
+ALWAYS __m256 row_scaled(const uint8_t *p, bool mins, int r, __m256 sum, __m256 low, __m256 was)
+{
+    __m256 d = _mm256_mul_ps(f16x8(p + 16 * r), _mm256_set1_ps(0x1p-8f));
+    sum = _mm256_fmadd_ps(d, sum, was);
+    return mins ? _mm256_fnmadd_ps(f16x8(p + 64 + 16 * r), low, sum) : sum;
 }
 
 ALWAYS float sum_lanes(__m256 v)

@@ -2,8 +2,6 @@
  * block of 8192 codes, against 256 vpmaddubsw for every token that uses them. */
 #include "simd2_int.h"
 
-#include <limits.h>
-
 ALWAYS void codes_all(const int bits, struct kern_tile *t, const uint8_t *p, int ng,
                       const int8_t *lv)
 {
@@ -55,23 +53,6 @@ static void from_bytes(float (*out)[KERN_ROWS], const uint8_t *d, bool negative,
         }
 }
 
-/* Scales and minimums of up to 6 bits from the pairs of kern.h. */
-static void pairs_of(uint8_t (*s)[KERN_ROWS], uint8_t (*m)[KERN_ROWS], const uint8_t *p, int groups,
-                     bool high)
-{
-    for (int g = 0; g < groups; g++) {
-        __m256i v = line(p + g * KERN_ROWS), sv = bits_at(v, 0, 15), mv = bits_at(v, -4, 15);
-        if (high) {
-            __m256i h = line(p + (groups + g / 2) * KERN_ROWS);
-            if (g % 2) h = _mm256_srli_epi16(h, 4);
-            sv = _mm256_or_si256(sv, bits_at(h, 4, 0x30));
-            mv = _mm256_or_si256(mv, bits_at(h, 2, 0x30));
-        }
-        _mm256_store_si256((__m256i *)s[g], sv);
-        _mm256_store_si256((__m256i *)m[g], mv);
-    }
-}
-
 static void scales_of(struct kern_tile *t, const struct kern_fmt *f, const uint8_t *p, int ng)
 {
     int groups = ng * KERN_GROUP / f->group;
@@ -92,15 +73,15 @@ static void scales_of(struct kern_tile *t, const struct kern_fmt *f, const uint8
     }
 }
 
-static void unpack_u8(struct kern_tile *t, const struct kern_fmt *f, const uint8_t *block, int ng,
-                      int n)
+static const uint8_t *codes_of(const struct kern_fmt *f, const uint8_t *block, int ng)
 {
-    const uint8_t *p = block + kern_block_bytes(f, ng) - (size_t)ng * KERN_ROWS * 4 * f->bits;
-    bool packed = n == 1 && !f->levels && f->bits >= 4; /* then gemm_u8 takes codes apart itself */
-    scales_of(t, f, block, ng);
-    t->bits = packed ? f->bits : 8;
-    t->codes = packed || f->bits == 8 ? p : t->code[0][0];
-    if (packed) return;
+    return block + kern_block_bytes(f, ng) - (size_t)ng * KERN_ROWS * 4 * f->bits;
+}
+
+static void bytes_of(struct kern_tile *t, const struct kern_fmt *f, const uint8_t *p, int ng)
+{
+    t->bits = 8;
+    t->codes = f->bits == 8 ? p : t->code[0][0];
     switch (f->bits) {
     case 2: codes_all(2, t, p, ng, NULL); break;
     case 3: codes_all(3, t, p, ng, NULL); break;
@@ -114,6 +95,39 @@ static void unpack_u8(struct kern_tile *t, const struct kern_fmt *f, const uint8
     case 6: codes_all(6, t, p, ng, NULL); break;
     default: break;
     }
+}
+
+/* Integer scales as pairs for vpmaddwd, of 5 bits for each half of a group; minimums as floats. */
+static void integers_of(struct kern_tile *t, const struct kern_fmt *f, const uint8_t *p, int ng)
+{
+    int groups = ng * KERN_GROUP / f->group, halves = f->bits == 5 ? 2 : 1;
+    _Alignas(32) uint8_t s[KERN_K / 16][KERN_ROWS], m[KERN_K / 16][KERN_ROWS];
+    const uint8_t(*sc)[KERN_ROWS] = (const uint8_t(*)[KERN_ROWS])(p + 64);
+    if (f->mins) {
+        pairs_of(s, m, p + 128, groups, f->group == 32);
+        sc = (const uint8_t(*)[KERN_ROWS])s;
+    }
+    for (int g = 0; g < groups; g++) UNROLL for (int r = 0; r < 4; r++)
+        {
+            __m256 v = _mm256_castsi256_ps(scale_pairs(sc[g], r));
+            for (int h = 0; h < halves; h++) _mm256_store_ps(t->scale[g * halves + h] + 8 * r, v);
+            __m256i i = _mm256_cvtepu8_epi32(load8(m[g] + 8 * r));
+            if (f->mins) _mm256_store_ps(t->min[g] + 8 * r, _mm256_cvtepi32_ps(i));
+        }
+}
+
+static void unpack_u8(struct kern_tile *t, const struct kern_fmt *f, const uint8_t *block, int ng,
+                      int n)
+{
+    t->scales = block;
+    t->codes = codes_of(f, block, ng);
+    t->bits = f->bits;
+    if (n == 1 && !f->levels && f->bits < 8) return; /* gemv.c takes them apart itself */
+    bytes_of(t, f, t->codes, ng);
+    if (f->scale == KERN_SCALE_K && !f->levels)
+        integers_of(t, f, block, ng);
+    else
+        scales_of(t, f, block, ng);
 }
 
 static void floats(float *w, enum kern_float kind, const uint8_t *p, int n)
@@ -139,7 +153,8 @@ static void unpack_f32(float *w, const struct kern_fmt *f, const uint8_t *block,
         return;
     }
     struct kern_tile t;
-    unpack_u8(&t, f, block, ng, INT_MAX);
+    bytes_of(&t, f, codes_of(f, block, ng), ng);
+    scales_of(&t, f, block, ng);
     __m256 bias = _mm256_set1_ps(f->levels ? 128 : f->bias);
     for (int q = 0; q < ng * 8; q++)
         for (int r = 0; r < KERN_ROWS; r += 8) {
