@@ -5,9 +5,9 @@
 #include "kern_int.h"
 #include <string.h>
 
-static size_t scale_bytes(const struct kern_fmt *f, int ng)
+size_t kern_scale_bytes(const struct kern_fmt *f, int ng)
 {
-    size_t groups = (size_t)ng * KERN_GROUP / f->group;
+    size_t groups = (size_t)ng * (f->group == 16 ? 2 : 1);
     switch (f->scale) {
     case KERN_SCALE_F16: return groups * KERN_ROWS * 2u * (f->mins ? 2u : 1u);
     case KERN_SCALE_E8M0: return (groups * KERN_ROWS + 63) / 64 * 64;
@@ -22,7 +22,7 @@ size_t kern_block_bytes(const struct kern_fmt *f, int ng)
 {
     size_t values = (size_t)ng * KERN_GROUP * KERN_ROWS;
     if (!f->bits) return values * (f->f == KERN_F32 ? 4 : 2);
-    return scale_bytes(f, ng) + values * f->bits / 8;
+    return kern_scale_bytes(f, ng) + values * f->bits / 8;
 }
 
 size_t kern_panel_bytes(const struct kern_fmt *f, int64_t k)

@@ -55,8 +55,9 @@ struct kern_fmt {
     const int8_t *levels; /* [16] or NULL; then bias is 0 */
 };
 
-/* Bytes of a block of ng groups; of a matrix. */
+/* Bytes of a block of ng groups; of them, before the codes; of a panel. */
 size_t kern_block_bytes(const struct kern_fmt *f, int ng);
+size_t kern_scale_bytes(const struct kern_fmt *f, int ng);
 size_t kern_panel_bytes(const struct kern_fmt *f, int64_t k);
 
 /* A block made ready for products: its scales as floats and its codes as bytes, or as they lie. */

@@ -13,8 +13,9 @@
 
 enum {
     RUNS_MAX = 64, /* rows up to which reading the weights counts */
-    STREAM_MAX =
-        2, /* up to which the processor fetches them best itself: asked to, it loses 10 % */
+    BESIDE_MIN =
+        8, /* rows from which they are computed beside the output: there they lie so far apart
+                       that they share few places of the caches (Zen 3: 70 for 104 GMAC/s) */
     TOP_PANELS =
         8 /* so many of a row's panels, those with the largest outputs, are computed again */
 };
@@ -57,21 +58,35 @@ static inline void add_panel(float *y, const float *x)
     for (int r = 0; r < KERN_ROWS; r++) y[r] += x[r];
 }
 
-/* Rows first .. first + n - 1 of what the product is added to; false when there is nothing. */
+/* Rows first .. first + n - 1 of what the product is added to, in the output or beside it; false when
+ * there is nothing. */
 static bool start_rows(const struct nn_mm *mm, float *out, size_t ld, int64_t row, int width,
-                       int first, int n)
+                       int first, int n, bool beside)
 {
-    bool own = width < KERN_ROWS;
     float bias[KERN_ROWS] = {0};
-    if (!mm->bias && !(mm->add && own)) return mm->add;
+    if (!mm->bias && !(mm->add && beside)) return mm->add;
     if (mm->bias) memcpy(bias, mm->bias + row, (size_t)width * sizeof *bias);
     for (int t = 0; t < n; t++, out += ld) {
         const float *was = mm->out + (size_t)(first + t) * (size_t)mm->w->rows + row;
-        if (!mm->add || own) memcpy(out, bias, sizeof bias);
-        for (int r = 0; own && mm->add && r < width; r++) out[r] += was[r];
-        if (mm->add && !own) add_panel(out, bias);
+        if (beside || !mm->add) memcpy(out, bias, sizeof bias);
+        if (!mm->add) continue;
+        if (width < KERN_ROWS)
+            for (int r = 0; r < width; r++) out[r] += was[r];
+        else
+            add_panel(out, beside ? was : bias);
     }
     return true;
+}
+
+/* From beside the output. */
+static void copy_rows(float *to, size_t ld, const float *from, int width, int n)
+{
+    for (int t = 0; t < n; t++, to += ld, from += KERN_ROWS) {
+        if (width < KERN_ROWS)
+            memcpy(to, from, (size_t)width * sizeof *to);
+        else
+            memcpy(to, from, KERN_ROWS * sizeof *to);
+    }
 }
 
 /* out (+)= panel . rounded rows from .. from + n - 1 */
@@ -80,8 +95,10 @@ static void panel_tiles(struct job *j, struct nn__worker *w, const struct nn_mm 
 {
     const struct kern *k = j->nn->k;
     const struct kern_fmt *f = mm->w->fmt;
+    size_t full = kern_block_bytes(f, KERN_GROUPS), bytes;
     for (int64_t at = 0; at < j->k; at += KERN_K) {
         int ng = groups_at(j->k, at);
+        bytes = ng == KERN_GROUPS ? full : kern_block_bytes(f, ng);
         if (j->way == IN_F32) {
             int width = j->k - at < KERN_K ? (int)(j->k - at) : KERN_K;
             k->unpack_f32(w->w, f, p, ng);
@@ -91,11 +108,11 @@ static void panel_tiles(struct job *j, struct nn__worker *w, const struct nn_mm 
             k->gemm_i16(out, ld, &w->tile16, ng, &w->act16, (int)(at / KERN_K), n, add);
         } else {
             k->unpack_u8(&w->tile, f, p, ng, n);
-            w->tile.next = p + kern_block_bytes(f, ng);
-            w->tile.next_bytes = n > STREAM_MAX ? kern_block_bytes(f, ng) : 0;
+            w->tile.next = p + full; /* as far ahead everywhere, so that no byte is left out */
+            w->tile.next_bytes = bytes;
             k->gemm_u8(out, ld, &w->tile, f, ng, &w->act, (int)(at / KERN_K), from, n, add);
         }
-        p += kern_block_bytes(f, ng);
+        p += bytes;
         add = true;
     }
 }
@@ -109,13 +126,12 @@ static void panel(struct job *j, struct nn__worker *w, const struct nn_mm *mm, i
     const uint8_t *data = m->data + (size_t)p * kern_panel_bytes(m->fmt, m->k);
     int64_t row = p * KERN_ROWS;
     int width = m->rows - row < KERN_ROWS ? (int)(m->rows - row) : KERN_ROWS;
-    bool own = width < KERN_ROWS; /* computed beside the output, then copied */
-    float *to = mm->out + (size_t)first * (size_t)m->rows + row, *out = own ? w->out : to;
-    size_t ld = own ? KERN_ROWS : (size_t)m->rows;
-    bool add = start_rows(rest ? &more : mm, out, ld, row, width, first, n);
+    bool beside = width < KERN_ROWS || n >= BESIDE_MIN;
+    float *to = mm->out + (size_t)first * (size_t)m->rows + row, *out = beside ? w->out : to;
+    size_t ld = beside ? KERN_ROWS : (size_t)m->rows;
+    bool add = start_rows(rest ? &more : mm, out, ld, row, width, first, n, beside);
     panel_tiles(j, w, mm, data, out, ld, rest ? j->n + first : first, n, add);
-    for (int t = 0; own && t < n; t++)
-        memcpy(to + (size_t)t * (size_t)m->rows, out + (size_t)t * ld, (size_t)width * sizeof *out);
+    if (beside) copy_rows(to, (size_t)m->rows, out, width, n);
 }
 
 /* Where the rounded rows stand. */

@@ -17,7 +17,7 @@ struct nn__worker {
     struct kern_act act; /* of the product at hand: everybody's, or its own of few rows */
     struct kern_act16 act16;
     uint8_t *own_act; /* [NN__OWN_ROWS] and their remainders */
-    float *out;       /* [rows][32], for the last panel */
+    float *out;       /* [rows][32], a panel's */
     float *rest;      /* [k] what rounding a row left */
 };
 

@@ -193,7 +193,7 @@ static uint8_t *write_pairs(uint8_t *p, const struct kern_fmt *f, const struct r
 static uint8_t *write_scales(uint8_t *out, const struct kern_fmt *f, const struct row *r, int ng)
 {
     int groups = ng * KERN_GROUP / f->group;
-    size_t bytes = kern_block_bytes(f, ng) - (size_t)ng * KERN_ROWS * 4 * f->bits;
+    size_t bytes = kern_scale_bytes(f, ng);
     int halves = f->scale == KERN_SCALE_F16 ? groups : f->scale == KERN_SCALE_K ? 1 : 0;
     uint8_t *p = out;
     for (int i = 0; i < halves; i++)

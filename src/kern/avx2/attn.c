@@ -14,13 +14,16 @@ ALWAYS __m256 at8(const void *p, int i, const bool f32)
     return f32 ? _mm256_load_ps((const float *)p + i) : f16x8((const uint16_t *)p + i);
 }
 
-ALWAYS void scores(const int R, const bool f32, const void *keys, const float *q, int d, float *s)
+ALWAYS void scores(const int R, const bool f32, const void *keys, const float *q, int d, float *s,
+                   const void *next)
 {
+    const size_t each = KERN_PAGE * (f32 ? 4 : 2);
     __m256 acc[3][4];
     UNROLL for (int j = 0; j < R; j++) UNROLL for (int h = 0; h < 4; h++) acc[j][h] =
         _mm256_setzero_ps();
     for (int i = 0; i < d; i++) {
         __m256 v[3];
+        if (next) fetch((const char *)next + (size_t)i * each, each);
         UNROLL for (int j = 0; j < R; j++) v[j] = _mm256_set1_ps(q[j * d + i]);
         UNROLL for (int h = 0; h < 4; h++)
         {
@@ -33,13 +36,15 @@ ALWAYS void scores(const int R, const bool f32, const void *keys, const float *q
 }
 
 ALWAYS void values(const int R, const bool f32, const void *v, int d, float *out, const float *p,
-                   int lo, int hi)
+                   int lo, int hi, const void *next)
 {
+    const size_t each = (size_t)d * (f32 ? 4 : 2);
     for (int i = 0; i < d; i += 16) {
         __m256 acc[6][2];
         UNROLL for (int j = 0; j < R; j++) UNROLL for (int h = 0; h < 2; h++) acc[j][h] =
             _mm256_loadu_ps(out + j * d + i + 8 * h);
         for (int key = lo; key < hi; key++) {
+            if (next && i == 0) fetch((const char *)next + (size_t)key * each, each);
             __m256 v0 = at8(v, key * d + i, f32), v1 = at8(v, key * d + i + 8, f32);
             UNROLL for (int j = 0; j < R; j++)
             {
@@ -77,16 +82,19 @@ static void soften(const struct kern_attn *a, int r, float *s)
         _mm256_storeu_ps(o + i, _mm256_mul_ps(_mm256_loadu_ps(o + i), _mm256_set1_ps(shrink)));
 }
 
-ALWAYS void all_scores(const bool f32, const struct kern_attn *a, const void *keys, float *s)
+ALWAYS void all_scores(const bool f32, const struct kern_attn *a, const void *keys, float *s,
+                       const void *next)
 {
     int r = 0, d = a->d;
-    for (; a->m - r >= 3; r += 3) scores(3, f32, keys, a->q + r * d, d, s + r * KERN_PAGE);
-    for (; a->m - r >= 1; r += 1) scores(1, f32, keys, a->q + r * d, d, s + r * KERN_PAGE);
+    for (; a->m - r >= 3; r += 3, next = NULL)
+        scores(3, f32, keys, a->q + r * d, d, s + r * KERN_PAGE, next);
+    for (; a->m - r >= 1; r += 1, next = NULL)
+        scores(1, f32, keys, a->q + r * d, d, s + r * KERN_PAGE, next);
 }
 
 /* The keys that some of the rows see. */
 ALWAYS void some_values(const int R, const bool f32, const struct kern_attn *a, const void *v,
-                        const float *s, int r)
+                        const float *s, int r, const void *next)
 {
     int lo = KERN_PAGE, hi = 0;
     for (int i = r; i < r + R; i++) {
@@ -94,42 +102,51 @@ ALWAYS void some_values(const int R, const bool f32, const struct kern_attn *a, 
         if (a->lo[i] < lo) lo = a->lo[i];
         if (a->hi[i] > hi) hi = a->hi[i];
     }
-    if (lo < hi) values(R, f32, v, a->d, a->out + r * a->d, s + r * KERN_PAGE, lo, hi);
+    if (lo < hi) values(R, f32, v, a->d, a->out + r * a->d, s + r * KERN_PAGE, lo, hi, next);
 }
 
-ALWAYS void all_values(const bool f32, const struct kern_attn *a, const void *v, const float *s)
+ALWAYS void all_values(const bool f32, const struct kern_attn *a, const void *v, const float *s,
+                       const void *next)
 {
     int r = 0;
-    for (; a->m - r >= 6; r += 6) some_values(6, f32, a, v, s, r);
-    for (; a->m - r >= 3; r += 3) some_values(3, f32, a, v, s, r);
-    for (; a->m - r >= 1; r += 1) some_values(1, f32, a, v, s, r);
+    for (; a->m - r >= 6; r += 6, next = NULL) some_values(6, f32, a, v, s, r, next);
+    for (; a->m - r >= 3; r += 3, next = NULL) some_values(3, f32, a, v, s, r, next);
+    for (; a->m - r >= 1; r += 1, next = NULL) some_values(1, f32, a, v, s, r, next);
 }
 
-static const float *to_f32(const struct kern_attn *a, const void *p)
+static const float *to_f32(const struct kern_attn *a, const void *p, const void *next)
 {
-    for (int i = 0; i < a->d * KERN_PAGE; i += 8)
-        _mm256_store_ps(a->scratch + i, f16x8((const uint16_t *)p + i));
+    for (int i = 0; i < a->d * KERN_PAGE; i += 32) {
+        if (next) fetch((const uint16_t *)next + i, 64);
+        UNROLL for (int h = 0; h < 32; h += 8)
+            _mm256_store_ps(a->scratch + i + h, f16x8((const uint16_t *)p + i + h));
+    }
     return a->scratch;
 }
 
+/* The values are fetched beside the keys, the keys of the next page beside the values. */
 static void attn(const struct kern_attn *a)
 {
     float *s = a->scratch + a->d * KERN_PAGE;
     const bool convert = !a->f32 && a->m > ON_THE_WAY;
-    if (a->f32 || convert)
-        all_scores(true, a, convert ? to_f32(a, a->k) : a->k, s);
+    if (convert)
+        all_scores(true, a, to_f32(a, a->k, a->v), s, NULL);
+    else if (a->f32)
+        all_scores(true, a, a->k, s, a->v);
     else
-        all_scores(false, a, a->k, s);
+        all_scores(false, a, a->k, s, a->v);
     for (int r = 0; r < a->m; r++) {
         if (a->lo[r] < a->hi[r])
             soften(a, r, s + r * KERN_PAGE);
         else
             memset(s + r * KERN_PAGE, 0, KERN_PAGE * sizeof *s);
     }
-    if (a->f32 || convert)
-        all_values(true, a, convert ? to_f32(a, a->v) : a->v, s);
+    if (convert)
+        all_values(true, a, to_f32(a, a->v, a->next), s, NULL);
+    else if (a->f32)
+        all_values(true, a, a->v, s, a->next);
     else
-        all_values(false, a, a->v, s);
+        all_values(false, a, a->v, s, a->next);
 }
 
 void kern__avx2_attn(struct kern *k)

@@ -1,19 +1,24 @@
-/* 32 rows from an unpacked tile, 16 rows x 4 tokens at a time. A lane is a row, weights are the
+/* 32 rows from an unpacked tile, 16 rows x 4 or 6 tokens at a time. A lane is a row, weights are the
  * unsigned operand of vpmaddubsw, so no shuffle and no horizontal sum; the products of a group are
- * added up in 16 bits, then one vpmaddwd widens them. Bound by the vector ports: for 8 rows, a token
- * and 32 columns of 4 bits 8 vpmaddubsw, 8 vpaddw, vpmaddwd, the bias, conversion, multiply and
- * FMA, so 21 operations where the probe has 17. Float sums stay in `out`, which leaves the 16
- * registers to 8 sums of 16 bits. The loop over quads is unrolled only twice: of all eight gcc takes
- * the loads and products first and spills them, which halves the speed (Zen 3: 40 for 95 GMAC/s).
+ * added up in 16 bits, then one vpmaddwd widens them, and multiplies by the integer scales of
+ * KERN_SCALE_K on the way: what the rows' own scale is, and the minimums, comes once a block then. Bound
+ * by the vector ports: for 8 rows, a token and 32 columns of 4 bits 8 vpmaddubsw, 8 vpaddw, vpmaddwd,
+ * conversion and FMA, with scales of floats a multiply and the bias or minimum, so 20 or 21 operations
+ * where the probe has 17. Float sums stay in memory, which leaves the 16 registers to 8 sums of 16 bits
+ * (12 without minimums beside them). The loop over quads is unrolled only twice: of all eight gcc takes
+ * the loads and products first and spills them, which halves the speed (Zen 3: 40 for 95 GMAC/s). The
+ * next block is fetched beside the products.
  *
  * How a group of 32 fits in 16 bits, exactly:
  *   up to 4 bits  as it is: 16 * 15 * 127 < 2^15
  *   5 and 6 bits  the sum starts at -C times the activations, so that in the end it is that of
  *                 code - C with |code - C| <= C, and 16 * 16 * 127 (8 * 32 * 127 in groups of 16) <
- *                 2^15; on the way it may wrap around
+ *                 2^15; on the way it may wrap around. Q5_K in two halves: 8 * 31 * 127 < 2^15
  *   bytes         vpmaddubsw alone would saturate; activations are split, x = 16 h + l with
  *                 |h|, |l| <= 8, the halves take the places of two tokens: 16 * 255 * 8 < 2^15, and
  *                 the vpmaddwd of h multiplies by 16
+ * Scales of KERN_SCALE_K are multiplied by 256 where pairs of them are made, so that one shuffle does for
+ * signed ones, too: 2 * 2^15 * 2^15 < 2^31 still, as 8 * 32 * 127 < 2^15 by enough.
  * Rejected for bytes: vpsignb and a vpmaddwd for each product, 24 operations on the two multiply
  * ports (Zen 4, measured) where this has 18.
  */
@@ -38,8 +43,10 @@ struct job {
     const int8_t *q; /* [tokens][256], when split [tokens][2][256] */
     const struct side *side;
     int groups;
-    uint32_t some; /* groups in which a token is not all zeros */
-    bool mins;     /* are added with the groups */
+    uint32_t some;       /* groups in which a token is not all zeros */
+    bool mins;           /* are added with the groups */
+    const uint8_t *next; /* to be fetched, so many bytes beside 16 rows of a group */
+    size_t each;
 };
 
 /* d[l][r] = products of group g for 8 rows from 8 (c + r) on and the activations of line l, in 16 bits. */
@@ -100,7 +107,10 @@ ALWAYS void tokens(const int T, const int quads, const enum how how, const bool 
 {
     const int R = (how == SPLIT ? 2 * T : T) <= 2 ? 4 : 2;
     for (int c = 0; c < KERN_ROWS / 8; c += R) {
-        for (int g = 0; g < j->groups; g++) {
+        size_t each = j->each * (R / 2);
+        const uint8_t *next = j->next + (size_t)(c / R * j->groups) * each;
+        for (int g = 0; g < j->groups; g++, next += each) {
+            fetch(next, each);
             if (!(j->some >> g & 1)) continue;
             if (!k && j->mins)
                 group(T, R, quads, how, k, true, j, g, c);
@@ -211,7 +221,10 @@ ALWAYS void gemm(float *out, size_t ld, const struct kern_tile *t, const struct 
     _Alignas(32) float sums[TOKENS][KERN_ROWS];
     int most = how == SPLIT ? 2 : k ? TOKENS : 4, step, columns = 4 * quads;
     int centre = how != CENTRED ? 0 : f->mins ? 1 << (f->bits - 1) : f->bias;
-    int bias = centre - (f->levels ? 128 : f->bias);
+    int bias = centre - (f->levels ? 128 : f->bias), groups = ng * KERN_GROUP / columns;
+    const uint8_t *next = t->next, *end = next + t->next_bytes;
+    size_t pieces = (size_t)(2 * groups * ((n + most - 1) / most));
+    size_t each = (t->next_bytes / pieces + 63) / 64 * 64;
     for (int i = 0; i < n; i += step, out += (size_t)step * ld) {
         const int8_t *q = a->q + row * KERN_K;
         struct job j = {k ? sums[0] : out,
@@ -219,9 +232,11 @@ ALWAYS void gemm(float *out, size_t ld, const struct kern_tile *t, const struct 
                         t,
                         how == SPLIT ? halves[0] : q,
                         side,
-                        ng * KERN_GROUP / columns,
+                        groups,
                         0,
-                        f->mins};
+                        f->mins,
+                        next,
+                        each};
         step = n - i < most ? n - i : most;
         for (int s = 0; s < step; s++, row++) {
             if (k || !add) zero_row(j.out + (size_t)s * j.ld);
@@ -231,6 +246,8 @@ ALWAYS void gemm(float *out, size_t ld, const struct kern_tile *t, const struct 
         }
         some_tokens(quads, how, k, &j, step);
         if (k) finish(out, ld, &j, f, ng * KERN_GROUP / f->group, step, add);
+        next += (size_t)(2 * groups) * each;
+        if (next >= end) each = 0;
     }
 }
 

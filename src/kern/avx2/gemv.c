@@ -1,6 +1,7 @@
 /* 32 rows and one token, from the block as it lies: codes are taken apart in registers and scales stay
  * integers, where unpacking both first costs a fifth of the time (Zen 3, 1.5B): a core reads about 5
- * bytes a cycle, so an operation for each code is felt. Of KERN_SCALE_K the products of a group are widened by
+ * bytes a cycle, so an operation for each code is felt. The next block is fetched beside each 32 columns:
+ * left to itself the processor reads a third less. Of KERN_SCALE_K the products of a group are widened by
  * the vpmaddwd that multiplies by their scale; floats begin with the scale of the activations. How a
  * group fits in 16 bits: gemm.c; 5 bits with mins are added up in halves, 4 * 2 * 31 * 127 < 2^15. */
 #include "simd2_int.h"
@@ -107,7 +108,9 @@ ALWAYS void one(const struct kind k, float *out, const struct kern_tile *t,
         acc[r] = k.k ? _mm256_setzero_ps() : was[r];
         low[r] = _mm256_setzero_ps();
     }
+    size_t each = t->next_bytes / (unsigned)ng;
     for (int u = 0; u < ng; u++) {
+        fetch(t->next + (size_t)u * each, each);
         if (j.scale[u] == 0) continue;
         unit(k, &j, u, acc);
         if (k.mins && !k.k)

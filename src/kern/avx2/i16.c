@@ -46,13 +46,16 @@ ALWAYS void unpack(const bool f16, struct kern_tile16 *t, const uint8_t *p, int 
             r % 2 ? _mm256_extracti128_si256(max[r / 2], 1) : _mm256_castsi256_si128(max[r / 2]);
         _mm256_store_ps(t->scale + 8 * r, scale8(half8(f16, half), &inv[r]));
     }
-    for (int i = 0; i < k; i += 2, p += 2 * COLUMN) UNROLL for (int r = 0; r < 4; r++)
+    for (int i = 0; i < k; i += 2, p += 2 * COLUMN) {
+        fetch(p + k * COLUMN, 2 * COLUMN);
+        UNROLL for (int r = 0; r < 4; r++)
         {
             __m256i a = codes_of(f16, p + 16 * r, inv[r]);
             __m256i b = codes_of(f16, p + COLUMN + 16 * r, inv[r]);
             a = _mm256_blend_epi16(a, _mm256_slli_epi32(b, 16), 0xaa);
             _mm256_store_si256((__m256i *)t->code[i / 2][8 * r], a);
         }
+    }
 }
 
 static void unpack_i16(struct kern_tile16 *t, const struct kern_fmt *f, const uint8_t *block,

@@ -37,6 +37,11 @@ ALWAYS __m256i bits_at(__m256i v, int shift, int mask)
 
 enum { LINE = KERN_ROWS * 4 };
 
+ALWAYS void fetch(const void *p, size_t n)
+{
+    for (size_t at = 0; at < n; at += 64) _mm_prefetch((const char *)p + at, _MM_HINT_T0);
+}
+
 /* Quad q of a group for 8 rows, codes as unsigned bytes; `bits` and q are constants. */
 ALWAYS __m256i code(const int bits, const uint8_t *p, int q)
 {

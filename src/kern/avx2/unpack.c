@@ -73,11 +73,6 @@ static void scales_of(struct kern_tile *t, const struct kern_fmt *f, const uint8
     }
 }
 
-static const uint8_t *codes_of(const struct kern_fmt *f, const uint8_t *block, int ng)
-{
-    return block + kern_block_bytes(f, ng) - (size_t)ng * KERN_ROWS * 4 * f->bits;
-}
-
 static void bytes_of(struct kern_tile *t, const struct kern_fmt *f, const uint8_t *p, int ng)
 {
     t->bits = 8;
@@ -120,7 +115,7 @@ static void unpack_u8(struct kern_tile *t, const struct kern_fmt *f, const uint8
                       int n)
 {
     t->scales = block;
-    t->codes = codes_of(f, block, ng);
+    t->codes = block + kern_scale_bytes(f, ng);
     t->bits = f->bits;
     if (n == 1 && !f->levels && f->bits < 8) return; /* gemv.c takes them apart itself */
     bytes_of(t, f, t->codes, ng);
@@ -153,7 +148,7 @@ static void unpack_f32(float *w, const struct kern_fmt *f, const uint8_t *block,
         return;
     }
     struct kern_tile t;
-    bytes_of(&t, f, codes_of(f, block, ng), ng);
+    bytes_of(&t, f, block + kern_scale_bytes(f, ng), ng);
     scales_of(&t, f, block, ng);
     __m256 bias = _mm256_set1_ps(f->levels ? 128 : f->bias);
     for (int q = 0; q < ng * 8; q++)

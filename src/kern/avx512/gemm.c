@@ -10,7 +10,11 @@
  * broadcast then serves one half only). */
 #include "simd_int.h"
 
-enum { TOKENS = 6 };
+enum {
+    TOKENS = 6,
+    STREAM_MAX =
+        2 /* tokens up to which the processor fetches blocks best itself: asked to, it loses 10 % */
+};
 
 /* What a token brings beside its bytes, from its sums of 16 columns. */
 struct side {
@@ -191,7 +195,7 @@ static void gemm_u8(float *out, size_t ld, const struct kern_tile *t, const stru
     struct side side;
     struct job j = {.ld = ld, .t = t, .start = none, .ng = ng, .mins = f->mins, .add = add};
     j.next = (const char *)t->next;
-    j.next_bytes = (t->next_bytes / pieces + 63) / 64 * 64;
+    j.next_bytes = n <= STREAM_MAX ? 0 : (t->next_bytes / pieces + 63) / 64 * 64;
     if (f->levels) j.table = level_table(f->levels);
     for (int i = 0; i < n; i += TOKENS) {
         size_t row = (size_t)kb * (size_t)a->m + (size_t)(t0 + i);

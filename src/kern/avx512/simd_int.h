@@ -132,11 +132,6 @@ ALWAYS void scales_of(float (*scale)[KERN_ROWS], float (*min)[KERN_ROWS], const 
     }
 }
 
-ALWAYS const uint8_t *codes_of(const struct kern_fmt *f, const uint8_t *block, int ng)
-{
-    return block + kern_block_bytes(f, ng) - (size_t)ng * KERN_ROWS * 4 * f->bits;
-}
-
 /* Four activation bytes, the same in every lane. */
 ALWAYS __m512i quad(const int8_t *q)
 {

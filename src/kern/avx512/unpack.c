@@ -21,7 +21,7 @@ ALWAYS void codes_all(const int bits, const int8_t *levels, uint8_t *out, const 
 static void unpack_u8(struct kern_tile *t, const struct kern_fmt *f, const uint8_t *block, int ng,
                       int n)
 {
-    const uint8_t *p = codes_of(f, block, ng);
+    const uint8_t *p = block + kern_scale_bytes(f, ng);
     uint8_t *out = t->code[0][0];
     scales_of(t->scale, t->min, f, block, ng);
     t->codes = p;

@@ -73,7 +73,7 @@ static void unpack_u8(struct kern_tile *t, const struct kern_fmt *f, const uint8
     t->codes = t->code[0][0];
     t->bits = 8;
     scales(t, f, block, ng);
-    const uint8_t *codes = block + kern_block_bytes(f, ng) - (size_t)ng * KERN_ROWS * 4 * f->bits;
+    const uint8_t *codes = block + kern_scale_bytes(f, ng);
     for (int g = 0; g < ng; g++, codes += LINE * f->bits)
         for (int q = 0; q < 8; q++)
             for (int b = 0; b < LINE; b++) {
