@@ -19,16 +19,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define OOM_WORKS 0
-#endif
-#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define OOM_WORKS 0
-#endif
-#ifndef OOM_WORKS
-#define OOM_WORKS 1
-#endif
+#include "sanitizer.h"
+
+#define OOM_WORKS (!UNDER_ASAN && !UNDER_TSAN)
 
 static long oom_left = -1;
 static long oom_alive __attribute__((unused));

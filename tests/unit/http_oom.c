@@ -11,11 +11,12 @@
 #include <cmocka.h>
 
 #include "../support/http_server.h"
+#include "../support/sanitizer.h"
 
 #include <errno.h>
 #include <stdatomic.h>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if UNDER_ASAN || UNDER_TSAN
 enum { WORKS = 0 }; /* they bring their own allocator */
 static atomic_long left = -1;
 static _Thread_local bool spared;

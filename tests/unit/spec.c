@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #include "../support/oom.h"
+#include "../support/sanitizer.h"
 
 #define GOLDEN(name) TEST_DATA "/golden/" name ".gguf"
 enum { CTX = 160, PROMPT = 60, TEXT_MAX = 1 << 16 };
@@ -377,6 +378,7 @@ static void sampled_tokens_have_the_models_distribution(void **state)
     long drafted = 0, right = 0;
     struct err e;
     (void)state;
+    if (UNDER_TSAN) skip(); /* minutes, and no thread that the other tests have not */
     struct engine *en = open_model(GOLDEN("llama_q4_0"), (struct engine_opts){.ctx = CTX});
     int seq = engine_seq_open(en), vocab = engine_vocab(en);
     for (int i = 0; i < 30; i++) prompt[i] = 60 + i % 3;
