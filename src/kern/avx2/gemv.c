@@ -123,30 +123,28 @@ ALWAYS void one(const struct kind k, float *out, const struct kern_tile *t,
     }
 }
 
+/* Groups of 32, of 4 or 5 bits. */
+ALWAYS void one_of_32(const int bits, float *out, const struct kern_tile *t,
+                      const struct kern_fmt *f, int ng, const struct kern_act *a, size_t row,
+                      bool add)
+{
+    if (f->scale == KERN_SCALE_K)
+        one((struct kind){bits, 32, true, true}, out, t, f, ng, a, row, add);
+    else if (f->mins)
+        one((struct kind){bits, 32, false, true}, out, t, f, ng, a, row, add);
+    else
+        one((struct kind){bits, 32, false, false}, out, t, f, ng, a, row, add);
+}
+
 /* The formats that there are. */
 void kern__avx2_gemv(float *out, const struct kern_tile *t, const struct kern_fmt *f, int ng,
                      const struct kern_act *a, size_t row, bool add)
 {
-    const bool k = f->scale == KERN_SCALE_K;
     switch (f->bits) {
     case 2: one((struct kind){2, 16, true, true}, out, t, f, ng, a, row, add); break;
     case 3: one((struct kind){3, 16, true, false}, out, t, f, ng, a, row, add); break;
-    case 4:
-        if (k)
-            one((struct kind){4, 32, true, true}, out, t, f, ng, a, row, add);
-        else if (f->mins)
-            one((struct kind){4, 32, false, true}, out, t, f, ng, a, row, add);
-        else
-            one((struct kind){4, 32, false, false}, out, t, f, ng, a, row, add);
-        break;
-    case 5:
-        if (k)
-            one((struct kind){5, 32, true, true}, out, t, f, ng, a, row, add);
-        else if (f->mins)
-            one((struct kind){5, 32, false, true}, out, t, f, ng, a, row, add);
-        else
-            one((struct kind){5, 32, false, false}, out, t, f, ng, a, row, add);
-        break;
+    case 4: one_of_32(4, out, t, f, ng, a, row, add); break;
+    case 5: one_of_32(5, out, t, f, ng, a, row, add); break;
     default: one((struct kind){6, 16, true, false}, out, t, f, ng, a, row, add); break;
     }
 }
