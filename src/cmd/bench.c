@@ -216,13 +216,13 @@ static int run(struct bench *b, const char *path, struct err *e)
 static int print_peaks(struct bench *b, struct err *e)
 {
     int all = b->threads ? (int)b->threads : cpu_count();
-    if (!b->json)
-        printf("%s\n\nthreads   cpu      int8      BF16      FP32 GMAC/s   reading GB/s\n",
-               b->machine);
     for (int threads = 1, rc; threads; threads = threads < all ? all : 0) {
         struct nn_peaks p;
         const char *cpu;
         if ((rc = probe(&p, threads, b->cpu, &cpu, e))) return rc;
+        if (!b->json && threads == 1)
+            printf("%s\n\nthreads   cpu      int8      BF16      FP32 GMAC/s   reading GB/s\n",
+                   b->machine);
         printf(b->json ? "{\"threads\":%d,\"cpu\":\"%s\",\"int8_gmacs_per_s\":%.1f,"
                          "\"bf16_gmacs_per_s\":%.1f,\"f32_gmacs_per_s\":%.1f,"
                          "\"read_gb_per_s\":%.2f,\"machine\":\"%s\"}\n"
