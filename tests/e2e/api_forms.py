@@ -135,6 +135,8 @@ def forms_of_input(s):
 
 
 def answers_are_kept(s):
+    a = respond(s, input="Hi", metadata={"é" * 64: "語" * 512})  # characters, as OpenAI counts
+    assert a["metadata"] == {"é" * 64: "語" * 512}
     a = respond(s, input="Hi", metadata={"what": "kept"})
     at = "/v1/responses/" + a["id"]
     status, _, text = s.ask("GET", at)

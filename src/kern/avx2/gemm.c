@@ -1,159 +1,178 @@
-/* 32 rows from an unpacked tile, 16 rows x 4 or 6 tokens at a time. A lane is a row, weights are the
+/* 32 rows from an unpacked tile, 16 rows x 6 tokens at a time. A lane is a row, weights are the
  * unsigned operand of vpmaddubsw, so no shuffle and no horizontal sum; the products of a group are
  * added up in 16 bits, then one vpmaddwd widens them, and multiplies by the integer scales of
- * KERN_SCALE_K on the way: what the rows' own scale is, and the minimums, comes once a block then. Bound
- * by the vector ports: for 8 rows, a token and 32 columns of 4 bits 8 vpmaddubsw, 8 vpaddw, vpmaddwd,
- * conversion and FMA, with scales of floats a multiply and the bias or minimum, so 20 or 21 operations
- * where the probe has 17. Float sums stay in memory, which leaves the 16 registers to 8 sums of 16 bits
- * (12 without minimums beside them). The loop over quads is unrolled only twice: of all eight gcc takes
- * the loads and products first and spills them, which halves the speed (Zen 3: 40 for 95 GMAC/s). The
- * next block is fetched beside the products.
+ * KERN_SCALE_K on the way: what the rows' own scale is, and the minimums, comes once a block then.
+ * For 8 rows, a token and 32 columns of 4 bits 8 vpmaddubsw, 7 vpaddw, vpmaddwd, conversion and FMA, with
+ * scales of floats a multiply and the bias or minimum, so 20 operations where the probe has 17; half of
+ * what stands between this and the probe is these last ones (Zen 3). Float sums stay in memory, which
+ * leaves the 16 registers to 12 sums of 16 bits. The next block is fetched beside the products.
  *
  * How a group of 32 fits in 16 bits, exactly:
  *   up to 4 bits  as it is: 16 * 15 * 127 < 2^15
  *   5 and 6 bits  the sum starts at -C times the activations, so that in the end it is that of
  *                 code - C with |code - C| <= C, and 16 * 16 * 127 (8 * 32 * 127 in groups of 16) <
  *                 2^15; on the way it may wrap around. Q5_K in two halves: 8 * 31 * 127 < 2^15
- *   bytes         vpmaddubsw alone would saturate; activations are split, x = 16 h + l with
- *                 |h|, |l| <= 8, the halves take the places of two tokens: 16 * 255 * 8 < 2^15, and
- *                 the vpmaddwd of h multiplies by 16
+ *   bytes         would saturate vpmaddubsw: both sides are widened to 16 bits, for vpmaddwd and sums of 32
  * Scales of KERN_SCALE_K are multiplied by 256 where pairs of them are made, so that one shuffle does for
  * signed ones, too: 2 * 2^15 * 2^15 < 2^31 still, as 8 * 32 * 127 < 2^15 by enough.
- * Rejected for bytes: vpsignb and a vpmaddwd for each product, 24 operations on the two multiply
- * ports (Zen 4, measured) where this has 18.
+ * Rejected for bytes, whose two multiply ports bind: vpsignb and vpmaddwd for each product, 24 operations on
+ * them; activations in halves of 4 bits, 18 (10 % slower than the 16 here).
  */
 #include "simd2_int.h"
 
-enum { TOKENS = 6 }; /* without KERN_SCALE_K 4: more sums would be spilled */
+enum { TOKENS = 6 };
 
-enum how { PLAIN, CENTRED, SPLIT };
+enum how { PLAIN, CENTRED, WIDE };
 
-/* What a token brings to the groups of a block beside its bytes. */
+/* What a token brings to the groups of a block, where its activations do not hold it ready. */
 struct side {
-    _Alignas(32) float scale[KERN_K / 16];
-    float min[KERN_K / 16];      /* scale * sum */
-    int32_t bias[KERN_K / 16];   /* what the bias or the centre adds, times the sum */
+    _Alignas(32) float scale[KERN_K / 16]; /* of 16 columns */
+    float min[KERN_K / 16];                /* that times their sum */
+    int32_t bias[KERN_GROUPS];   /* what the bias or the centre adds, times the sum of 32 columns */
     int32_t centre[KERN_K / 16]; /* -C times the sums of bytes 0, 1 and 2, 3 of the quads */
 };
 
+/* What is `token` tokens further: of 32 columns in the activations, else in side. */
+#define of_token(p, quads, token) \
+    ((p) + (size_t)(token) * ((quads) == 8 ? KERN_GROUPS : sizeof(struct side) / sizeof *(p)))
+
+/* Holds loads and stores between them apart. gcc would take those of all eight quads first and spill
+ * them, which halves the speed (Zen 3: 40 for 95 GMAC/s). */
+ALWAYS void in_order(void)
+{
+    __asm__ volatile("" ::: "memory");
+}
+
 struct job {
-    float *out;
-    size_t ld;
+    float (*sums)[KERN_ROWS]; /* of the tokens */
     const struct kern_tile *t;
-    const int8_t *q; /* [tokens][256], when split [tokens][2][256] */
+    const int8_t *q; /* [tokens][256], of 16 bits when wide */
     const struct side *side;
+    const float *scale, *min; /* [tokens][8] of a group; of 16 columns [tokens] of side */
     int groups;
     uint32_t some;       /* groups in which a token is not all zeros */
-    bool mins;           /* are added with the groups */
     const uint8_t *next; /* to be fetched, so many bytes beside 16 rows of a group */
     size_t each;
 };
 
-/* d[l][r] = products of group g for 8 rows from 8 (c + r) on and the activations of line l, in 16 bits. */
-ALWAYS void dots(const int L, const int R, const int quads, const enum how how, const struct job *j,
-                 int g, int c, __m256i d[][4])
+/* d[t][r] = products of 8 rows from 8 r on and the activations of token t, in 16 bits. */
+ALWAYS void dots(const int T, const int R, const int quads, const enum how how, const uint8_t *w,
+                 const int8_t *q, const int32_t *centre, __m256i d[][4])
 {
-    const uint8_t *w = j->t->codes + kern__code(4 * g * quads, 8 * c);
-    const int8_t *q = j->q + 4 * g * quads;
-    UNROLL for (int l = 0; l < L; l++) UNROLL for (int r = 0; r < R; r++) d[l][r] =
-        how == CENTRED ? _mm256_set1_epi32(j->side[l].centre[g]) : _mm256_setzero_si256();
-    ROLLED for (int i = 0; i < quads; i += 2, w += 8 * KERN_ROWS, q += 8)
+    UNROLL for (int t = 0; how == CENTRED && t < T; t++) UNROLL for (int r = 0; r < R; r++)
+        d[t][r] = _mm256_set1_epi32(*of_token(centre, 4, t));
+    UNROLL for (int i = 0; i < quads; i++)
+    {
+        __m256i v[4];
+        UNROLL for (int r = 0; r < R; r++) v[r] = line(w + LINE * i + 32 * r);
+        UNROLL for (int t = 0; t < T; t++)
+        {
+            __m256i x = quad(q + t * KERN_K + 4 * i);
+            UNROLL for (int r = 0; r < R; r++)
+            {
+                __m256i p = _mm256_maddubs_epi16(v[r], x);
+                d[t][r] = held(how == CENTRED || i ? _mm256_add_epi16(d[t][r], p) : p);
+            }
+        }
+        in_order();
+    }
+}
+
+/* As dots, for bytes in 32 bits: columns 0 and 2 of a quad, then 1 and 3. */
+ALWAYS void wide_dots(const int T, const int R, const uint8_t *w, const int8_t *q,
+                      const int32_t *bias, __m256i d[][4])
+{
+    const __m256i even = _mm256_set1_epi16(255);
+    UNROLL for (int t = 0; t < T; t++) UNROLL for (int r = 0; r < R; r++) d[t][r] =
+        _mm256_set1_epi32(*of_token(bias, 4, t));
+    UNROLL for (int i = 0; i < 8; i++)
     {
         UNROLL for (int h = 0; h < 2; h++)
         {
             __m256i v[4];
-            UNROLL for (int r = 0; r < R; r++) v[r] = line(w + h * 4 * KERN_ROWS + 32 * r);
-            UNROLL for (int l = 0; l < L; l++)
+            UNROLL for (int r = 0; r < R; r++)
             {
-                __m256i x = quad(q + l * KERN_K + 4 * h);
-                UNROLL for (int r = 0; r < R; r++) d[l][r] =
-                    held(_mm256_add_epi16(d[l][r], _mm256_maddubs_epi16(v[r], x)));
+                v[r] = line(w + LINE * i + 32 * r);
+                v[r] = h ? _mm256_srli_epi16(v[r], 8) : _mm256_and_si256(v[r], even);
             }
+            UNROLL for (int t = 0; t < T; t++)
+            {
+                __m256i x = quad(q + t * 2 * KERN_K + 8 * i + 4 * h);
+                UNROLL for (int r = 0; r < R; r++) d[t][r] =
+                    held(_mm256_add_epi32(d[t][r], _mm256_madd_epi16(v[r], x)));
+            }
+            in_order();
         }
     }
 }
 
+/* Group g of 8 R rows from `row` on. */
 ALWAYS void group(const int T, const int R, const int quads, const enum how how, const bool k,
-                  const bool mins, const struct job *j, int g, int c)
+                  const bool mins, const struct job *j, int g, int row)
 {
-    __m256i d[TOKENS][4], by = _mm256_set1_epi16(1);
-    dots(how == SPLIT ? 2 * T : T, R, quads, how, j, g, c, d);
-    UNROLL for (int r = 0; r < R; r++)
+    const uint8_t *w = j->t->codes + LINE * quads * g + 4 * row;
+    __m256i d[TOKENS][4];
+    if (how == WIDE)
+        wide_dots(T, R, w, j->q + 8 * quads * g, j->side->bias + g, d);
+    else
+        dots(T, R, quads, how, w, j->q + 4 * quads * g, j->side->centre + g, d);
+    const float *ws = j->t->scale[g] + row, *wm = j->t->min[g] + row;
+    UNROLL for (int t = 0; t < T; t++)
     {
-        int row = 8 * (c + r);
-        __m256 ws = _mm256_load_ps(j->t->scale[g] + row), wm = ws;
-        if (k) by = _mm256_castps_si256(ws);
-        if (mins) wm = _mm256_load_ps(j->t->min[g] + row);
-        UNROLL for (int t = 0; t < T; t++)
+        __m256 as = _mm256_set1_ps(*of_token(j->scale + g, quads, t)), am = as;
+        if (mins) am = _mm256_set1_ps(*of_token(j->min + g, quads, t));
+        UNROLL for (int r = 0; r < R; r++)
         {
-            const struct side *s = j->side + t;
-            float *out = j->out + (size_t)t * j->ld + row;
-            __m256 as = _mm256_set1_ps(s->scale[g]);
-            __m256i v = _mm256_madd_epi16(d[how == SPLIT ? 2 * t : t][r], by);
-            if (how == SPLIT)
-                v = _mm256_add_epi32(v, _mm256_madd_epi16(d[2 * t + 1][r], _mm256_set1_epi16(16)));
-            if (!k && mins == (how == CENTRED))
-                v = _mm256_add_epi32(v, _mm256_set1_epi32(s->bias[g]));
-            __m256 sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(v), k ? as : _mm256_mul_ps(ws, as),
-                                         _mm256_loadu_ps(out));
-            if (mins) sum = _mm256_fmadd_ps(wm, _mm256_set1_ps(s->min[g]), sum);
-            _mm256_storeu_ps(out, sum);
+            float *out = j->sums[t] + row + 8 * r;
+            __m256 by = _mm256_load_ps(ws + 8 * r), sum = _mm256_load_ps(out);
+            __m256i v = d[t][r];
+            if (how != WIDE)
+                v = _mm256_madd_epi16(v, k ? _mm256_castps_si256(by) : _mm256_set1_epi16(1));
+            if (how != WIDE && !k && mins == (how == CENTRED))
+                v = _mm256_add_epi32(v, _mm256_set1_epi32(*of_token(j->side->bias + g, 4, t)));
+            sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(v), k ? as : _mm256_mul_ps(by, as), sum);
+            if (mins) sum = _mm256_fmadd_ps(_mm256_load_ps(wm + 8 * r), am, sum);
+            _mm256_store_ps(out, sum);
         }
     }
 }
 
-ALWAYS void tokens(const int T, const int quads, const enum how how, const bool k,
+ALWAYS void tokens(const int T, const int quads, const enum how how, const bool k, const bool mins,
                    const struct job *j)
 {
-    const int R = (how == SPLIT ? 2 * T : T) <= 2 ? 4 : 2;
-    for (int c = 0; c < KERN_ROWS / 8; c += R) {
+    const int R = T <= 2 ? 4 : 2;
+    for (int row = 0; row < KERN_ROWS; row += 8 * R) {
         size_t each = j->each * (R / 2);
-        const uint8_t *next = j->next + (size_t)(c / R * j->groups) * each;
+        const uint8_t *next = j->next + (size_t)(row / 8 / R * j->groups) * each;
         for (int g = 0; g < j->groups; g++, next += each) {
             fetch(next, each);
-            if (!(j->some >> g & 1)) continue;
-            if (!k && j->mins)
-                group(T, R, quads, how, k, true, j, g, c);
-            else
-                group(T, R, quads, how, k, false, j, g, c);
+            if (j->some >> g & 1) group(T, R, quads, how, k, mins, j, g, row);
         }
     }
 }
 
-ALWAYS void some_tokens(const int quads, const enum how how, const bool k, const struct job *j,
-                        int n)
+ALWAYS void some_tokens(const int quads, const enum how how, const bool k, const bool mins,
+                        const struct job *j, int n)
 {
     switch (n) {
-    case 1: tokens(1, quads, how, k, j); break;
-    case 2: tokens(2, quads, how, k, j); break;
-    case 3:
-        if (how != SPLIT) tokens(3, quads, how, k, j);
-        break;
-    case 4:
-        if (how != SPLIT) tokens(4, quads, how, k, j);
-        break;
-    case 5:
-        if (k) tokens(5, quads, how, k, j);
-        break;
-    default:
-        if (k) tokens(6, quads, how, k, j);
-        break;
+    case 1: tokens(1, quads, how, k, mins, j); break;
+    case 2: tokens(2, quads, how, k, mins, j); break;
+    case 3: tokens(3, quads, how, k, mins, j); break;
+    case 4: tokens(4, quads, how, k, mins, j); break;
+    case 5: tokens(5, quads, how, k, mins, j); break;
+    default: tokens(6, quads, how, k, mins, j); break;
     }
 }
 
-/* x = 16 h + l with -8 <= l < 8: l [256], then h [256]. */
-static void split_row(int8_t *out, const int8_t *q)
+/* In 16 bits, columns 0, 2, 1 and 3 of each quad. */
+static void widen_row(int8_t *out, const int8_t *q)
 {
-    const __m256i low = _mm256_set1_epi8(15), eight = _mm256_set1_epi8(8);
+    const __m256i quads = _mm256_broadcastsi128_si256(
+        _mm_set_epi8(15, 13, 14, 12, 11, 9, 10, 8, 7, 5, 6, 4, 3, 1, 2, 0));
     for (int i = 0; i < KERN_K; i += 32) {
-        __m256i x = line(q + i);
-        __m256i l = _mm256_xor_si256(_mm256_and_si256(x, low), eight);
-        __m256i h = _mm256_xor_si256(_mm256_and_si256(_mm256_srli_epi16(x, 4), low), eight);
-        l = _mm256_sub_epi8(l, eight);
-        h = _mm256_sub_epi8(_mm256_sub_epi8(h, eight),
-                            _mm256_cmpgt_epi8(_mm256_setzero_si256(), l));
-        _mm256_store_si256((__m256i *)(out + i), l);
-        _mm256_store_si256((__m256i *)(out + KERN_K + i), h);
+        __m256i x = _mm256_shuffle_epi8(line(q + i), quads), *to = (__m256i *)(out + 2 * i);
+        _mm256_store_si256(to, _mm256_cvtepi8_epi16(_mm256_castsi256_si128(x)));
+        _mm256_store_si256(to + 1, _mm256_cvtepi8_epi16(_mm256_extracti128_si256(x, 1)));
     }
 }
 
@@ -162,92 +181,104 @@ ALWAYS uint32_t not_zero(__m256 v)
     return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_NEQ_UQ));
 }
 
-/* Groups of `columns`; returns which of them have a scale. */
-ALWAYS uint32_t fill_side(struct side *s, const struct kern_fmt *f, int columns, int bias,
-                          const struct kern_act *a, size_t row)
+/* For groups of 16 columns; returns which have a scale. */
+static uint32_t fill_halves(struct side *s, const struct kern_act *a, size_t row)
 {
     const __m256i pairs = _mm256_set_epi32(3, 3, 2, 2, 1, 1, 0, 0);
+    __m256 v = _mm256_loadu_ps(a->scale + row * KERN_GROUPS);
+    uint32_t some = 0;
+    for (int h = 0; h < 2; h++) {
+        __m256i at = _mm256_add_epi32(pairs, _mm256_set1_epi32(4 * h));
+        __m256i sum = _mm256_loadu_si256((const __m256i *)(a->sum + row * 16 + 8 * h));
+        __m256 scale = _mm256_permutevar8x32_ps(v, at);
+        _mm256_store_ps(s->scale + 8 * h, scale);
+        _mm256_store_ps(s->min + 8 * h, _mm256_mul_ps(scale, _mm256_cvtepi32_ps(sum)));
+        some |= not_zero(scale) << 8 * h;
+    }
+    return some;
+}
+
+static void fill_bias(struct side *s, const struct kern_act *a, size_t row, int bias)
+{
     const __m256i *sum = (const __m256i *)(a->sum + row * 16);
-    __m256i low = _mm256_loadu_si256(sum), high = _mm256_loadu_si256(sum + 1);
-    __m256 v0 = _mm256_loadu_ps(a->scale + row * KERN_GROUPS), v1 = _mm256_setzero_ps();
-    if (columns == 16) {
-        v1 = _mm256_permutevar8x32_ps(v0, _mm256_add_epi32(pairs, _mm256_set1_epi32(4)));
-        v0 = _mm256_permutevar8x32_ps(v0, pairs);
-        _mm256_store_ps(s->scale + 8, v1);
-    }
-    _mm256_store_ps(s->scale, v0);
-    if (f->group == 32) {
-        low = _mm256_permute4x64_epi64(_mm256_hadd_epi32(low, high), 0xd8);
-        low = _mm256_mullo_epi32(low, _mm256_set1_epi32(bias));
-        _mm256_store_ps(s->min, _mm256_loadu_ps(a->total + row * KERN_GROUPS));
-        _mm256_store_si256((__m256i *)s->bias, low);
-    } else {
-        _mm256_store_ps(s->min, _mm256_mul_ps(v0, _mm256_cvtepi32_ps(low)));
-        _mm256_store_ps(s->min + 8, _mm256_mul_ps(v1, _mm256_cvtepi32_ps(high)));
-    }
-    return not_zero(v0) | not_zero(v1) << 8;
+    __m256i v = _mm256_hadd_epi32(_mm256_loadu_si256(sum), _mm256_loadu_si256(sum + 1));
+    v = _mm256_mullo_epi32(_mm256_permute4x64_epi64(v, 0xd8), _mm256_set1_epi32(bias));
+    _mm256_store_si256((__m256i *)s->bias, v);
 }
 
 /* What the groups of KERN_SCALE_K add up to, by the scales of the rows, and the minimums. */
-static void finish(float *out, size_t ld, const struct job *j, const struct kern_fmt *f, int groups,
-                   int n, bool add)
+static void finish_k(float *out, size_t ld, const struct job *j, const struct kern_fmt *f,
+                     int groups, int n, bool add)
 {
     for (int t = 0; t < n; t++, out += ld) {
+        const float *min = of_token(j->min, f->group / 4, t);
         __m256 low[4];
         UNROLL for (int r = 0; r < 4; r++) low[r] = _mm256_setzero_ps();
         for (int g = 0; f->mins && g < groups; g++)
             UNROLL for (int r = 0; r < 4; r++) low[r] = _mm256_fmadd_ps(
-                _mm256_load_ps(j->t->min[g] + 8 * r), _mm256_set1_ps(j->side[t].min[g]), low[r]);
+                _mm256_load_ps(j->t->min[g] + 8 * r), _mm256_set1_ps(min[g]), low[r]);
         UNROLL for (int r = 0; r < 4; r++)
         {
             __m256 was = add ? _mm256_loadu_ps(out + 8 * r) : _mm256_setzero_ps();
-            __m256 sum = _mm256_load_ps(j->out + (size_t)t * KERN_ROWS + 8 * r);
+            __m256 sum = _mm256_load_ps(j->sums[t] + 8 * r);
             _mm256_storeu_ps(out + 8 * r, row_scaled(j->t->scales, f->mins, r, sum, low[r], was));
         }
     }
 }
 
-ALWAYS void zero_row(float *out)
+/* Sums of a token from what is there, or zeros, and back. */
+ALWAYS void begin(float *sums, const float *out)
 {
-    UNROLL for (int r = 0; r < KERN_ROWS; r += 8) _mm256_storeu_ps(out + r, _mm256_setzero_ps());
+    UNROLL for (int r = 0; r < KERN_ROWS; r += 8)
+        _mm256_store_ps(sums + r, out ? _mm256_loadu_ps(out + r) : _mm256_setzero_ps());
+}
+
+ALWAYS void end(float *out, const float *sums)
+{
+    UNROLL for (int r = 0; r < KERN_ROWS; r += 8)
+        _mm256_storeu_ps(out + r, _mm256_load_ps(sums + r));
 }
 
 ALWAYS void gemm(float *out, size_t ld, const struct kern_tile *t, const struct kern_fmt *f, int ng,
                  const struct kern_act *a, size_t row, int n, bool add, const int quads,
-                 const enum how how, const bool k)
+                 const enum how how, const bool k, const bool mins)
 {
     struct side side[TOKENS];
-    _Alignas(64) int8_t halves[TOKENS][KERN_K];
+    _Alignas(64) int8_t wide[TOKENS][2 * KERN_K];
     _Alignas(32) float sums[TOKENS][KERN_ROWS];
-    int most = how == SPLIT ? 2 : k ? TOKENS : 4, step, columns = 4 * quads;
+    int step, columns = 4 * quads;
     int centre = how != CENTRED ? 0 : f->mins ? 1 << (f->bits - 1) : f->bias;
     int bias = centre - (f->levels ? 128 : f->bias), groups = ng * KERN_GROUP / columns;
-    const uint8_t *next = t->next, *end = next + t->next_bytes;
-    size_t pieces = (size_t)(2 * groups * ((n + most - 1) / most));
+    bool biased = how == WIDE || (!k && mins == (how == CENTRED));
+    const uint8_t *next = t->next, *last = next + t->next_bytes;
+    size_t pieces = (size_t)(2 * groups * ((n + TOKENS - 1) / TOKENS));
     size_t each = (t->next_bytes / pieces + 63) / 64 * 64;
     for (int i = 0; i < n; i += step, out += (size_t)step * ld) {
         const int8_t *q = a->q + row * KERN_K;
-        struct job j = {k ? sums[0] : out,
-                        k ? KERN_ROWS : ld,
+        struct job j = {sums,
                         t,
-                        how == SPLIT ? halves[0] : q,
+                        how == WIDE ? wide[0] : q,
                         side,
+                        columns == 32 ? a->scale + row * KERN_GROUPS : side[0].scale,
+                        f->group == 32 ? a->total + row * KERN_GROUPS : side[0].min,
                         groups,
                         0,
-                        f->mins,
                         next,
                         each};
-        step = n - i < most ? n - i : most;
+        step = n - i < TOKENS ? n - i : TOKENS;
         for (int s = 0; s < step; s++, row++) {
-            if (k || !add) zero_row(j.out + (size_t)s * j.ld);
-            if (how == SPLIT) split_row(halves[2 * s], q + s * KERN_K);
+            begin(sums[s], add && !k ? out + (size_t)s * ld : NULL);
+            if (how == WIDE) widen_row(wide[s], q + s * KERN_K);
             if (how == CENTRED) fill_centre(side[s].centre, q + s * KERN_K, centre, columns);
-            j.some |= fill_side(&side[s], f, columns, bias, a, row);
+            if (biased) fill_bias(&side[s], a, row, bias);
+            j.some |= columns == 16 ? fill_halves(&side[s], a, row)
+                                    : not_zero(_mm256_loadu_ps(a->scale + row * KERN_GROUPS));
         }
-        some_tokens(quads, how, k, &j, step);
-        if (k) finish(out, ld, &j, f, ng * KERN_GROUP / f->group, step, add);
+        some_tokens(quads, how, k, mins, &j, step);
+        if (k) finish_k(out, ld, &j, f, ng * KERN_GROUP / f->group, step, add);
+        for (int s = 0; !k && s < step; s++) end(out + (size_t)s * ld, sums[s]);
         next += (size_t)(2 * groups) * each;
-        if (next >= end) each = 0;
+        if (next >= last) each = 0;
     }
 }
 
@@ -258,17 +289,21 @@ static void gemm_u8(float *out, size_t ld, const struct kern_tile *t, const stru
     if (t->bits != 8)
         kern__avx2_gemv(out, t, f, ng, a, row, add);
     else if (f->levels || f->bits == 8)
-        gemm(out, ld, t, f, ng, a, row, n, add, 8, SPLIT, false);
+        gemm(out, ld, t, f, ng, a, row, n, add, 8, WIDE, false, false);
+    else if (f->scale != KERN_SCALE_K && f->bits == 4 && f->mins)
+        gemm(out, ld, t, f, ng, a, row, n, add, 8, PLAIN, false, true);
     else if (f->scale != KERN_SCALE_K && f->bits == 4)
-        gemm(out, ld, t, f, ng, a, row, n, add, 8, PLAIN, false);
+        gemm(out, ld, t, f, ng, a, row, n, add, 8, PLAIN, false, false);
+    else if (f->scale != KERN_SCALE_K && f->mins)
+        gemm(out, ld, t, f, ng, a, row, n, add, 8, CENTRED, false, true);
     else if (f->scale != KERN_SCALE_K)
-        gemm(out, ld, t, f, ng, a, row, n, add, 8, CENTRED, false);
+        gemm(out, ld, t, f, ng, a, row, n, add, 8, CENTRED, false, false);
     else if (f->bits == 4)
-        gemm(out, ld, t, f, ng, a, row, n, add, 8, PLAIN, true);
+        gemm(out, ld, t, f, ng, a, row, n, add, 8, PLAIN, true, false);
     else if (f->mins)
-        gemm(out, ld, t, f, ng, a, row, n, add, 4, PLAIN, true);
+        gemm(out, ld, t, f, ng, a, row, n, add, 4, PLAIN, true, false);
     else
-        gemm(out, ld, t, f, ng, a, row, n, add, 4, CENTRED, true);
+        gemm(out, ld, t, f, ng, a, row, n, add, 4, CENTRED, true, false);
 }
 
 ALWAYS void f32_tokens(const int T, float *out, size_t ld, const float *w, int k, const float *x,
