@@ -38,13 +38,14 @@ ALWAYS void scores(const int R, const bool f32, const void *keys, const float *q
 ALWAYS void values(const int R, const bool f32, const void *v, int d, float *out, const float *p,
                    int lo, int hi, const void *next)
 {
-    const size_t each = (size_t)d * (f32 ? 4 : 2);
+    const size_t each = f32 ? 64 : 32; /* a page in d / 16 * KERN_PAGE of them */
     for (int i = 0; i < d; i += 16) {
+        const char *ahead = (const char *)next + (size_t)i * 2 * each;
         __m256 acc[6][2];
         UNROLL for (int j = 0; j < R; j++) UNROLL for (int h = 0; h < 2; h++) acc[j][h] =
             _mm256_loadu_ps(out + j * d + i + 8 * h);
         for (int key = lo; key < hi; key++) {
-            if (next && i == 0) fetch((const char *)next + (size_t)key * each, each);
+            if (next) fetch(ahead + (size_t)key * each, each);
             __m256 v0 = at8(v, key * d + i, f32), v1 = at8(v, key * d + i + 8, f32);
             UNROLL for (int j = 0; j < R; j++)
             {
