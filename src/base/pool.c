@@ -2,8 +2,14 @@
  * first, then yields (so that a preempted worker gets the core it is waited for on), and workers
  * finally sleep on a condition. The invariant: `go` only changes under the lock, so no wake-up is
  * lost.
+ * The kernel leaves two workers that yield to each other on one core for a tenth of a second beside an idle
+ * core, or one with a SCHED_IDLE task: they look too warm to be moved (Linux 6.18). So a worker that waits
+ * long where another one ran last moves to a core that has none. Pinning them would do as well, but all that
+ * the calling thread starts later would be pinned with it.
  */
 #include "pool.h"
+
+#include "clock.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -11,7 +17,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-enum { POOL_MAX = 256, SPINS = 4000, YIELDS = 50 };
+enum { POOL_MAX = 256, SPINS = 4000, YIELDS = 50, MOVE_NS = 5000000 };
 
 struct pool {
     int n, started;
@@ -20,6 +26,7 @@ struct pool {
     _Alignas(64) atomic_uint go;
     _Alignas(64) atomic_uint done;
     _Alignas(64) atomic_uint arrived, phase;
+    _Alignas(64) _Atomic int64_t moved_ns;
     _Alignas(64) pthread_mutex_t lock;
     pthread_cond_t wake;
     int sleepers;
@@ -27,11 +34,38 @@ struct pool {
         struct pool *pool;
         int index;
         pthread_t thread;
+        atomic_int cpu; /* where its last run began */
     } workers[];
 };
 
-static inline void relax(int i)
+static void run(struct pool *p, int worker)
 {
+    atomic_store_explicit(&p->workers[worker].cpu, sched_getcpu(), memory_order_relaxed);
+    p->fn(p->arg, worker);
+}
+
+/* A worker waits: is there another one on its core, and a core without? */
+static void move_apart(struct pool *p)
+{
+    int here = 0, own = sched_getcpu(), cpu;
+    cpu_set_t all, free;
+    for (int i = 0; i < p->n; i++)
+        here += atomic_load_explicit(&p->workers[i].cpu, memory_order_relaxed) == own;
+    int64_t now = clock_ns(), moved = atomic_load(&p->moved_ns);
+    if (here < 2 || now - moved < MOVE_NS ||
+        !atomic_compare_exchange_strong(&p->moved_ns, &moved, now) ||
+        sched_getaffinity(0, sizeof all, &all))
+        return;
+    free = all;
+    for (int i = 0; i < p->n; i++)
+        if ((cpu = atomic_load(&p->workers[i].cpu)) >= 0) CPU_CLR((size_t)cpu, &free);
+    if (CPU_COUNT(&free) && !sched_setaffinity(0, sizeof free, &free))
+        sched_setaffinity(0, sizeof all, &all);
+}
+
+static inline void relax(struct pool *p, int i)
+{
+    if (i == SPINS) move_apart(p);
     if (i > SPINS)
         sched_yield();
     else
@@ -43,7 +77,7 @@ static unsigned wait_for_run(struct pool *p, unsigned seen)
     for (int i = 0; i < SPINS + YIELDS; i++) {
         unsigned go = atomic_load_explicit(&p->go, memory_order_acquire);
         if (go != seen) return go;
-        relax(i);
+        relax(p, i);
     }
     pthread_mutex_lock(&p->lock);
     p->sleepers++;
@@ -60,7 +94,7 @@ static void *work(void *arg)
     for (unsigned seen = 0;;) {
         seen = wait_for_run(p, seen);
         if (!p->fn) return NULL;
-        p->fn(p->arg, w->index);
+        run(p, w->index);
         atomic_fetch_add_explicit(&p->done, 1, memory_order_release);
     }
 }
@@ -85,15 +119,15 @@ int pool_open(struct pool **out, int n_threads, struct err *e)
     struct pool *p = aligned_alloc(64, (bytes + 63) / 64 * 64);
     if (!p) return err_nomem(e, bytes, "worker threads");
     *p = (struct pool){.n = n_threads};
+    for (int i = 0; i < n_threads; i++)
+        p->workers[i] = (struct worker){.pool = p, .index = i, .cpu = -1};
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->wake, NULL);
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    for (int i = 1; i < n_threads && p->started == i - 1; i++) {
-        p->workers[i] = (struct worker){.pool = p, .index = i};
+    for (int i = 1; i < n_threads && p->started == i - 1; i++)
         p->started += !pthread_create(&p->workers[i].thread, NULL, work, &p->workers[i]);
-    }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (p->started < n_threads - 1) {
         int refused = p->started + 2;
@@ -121,12 +155,14 @@ int pool_size(const struct pool *p)
 
 void pool_run(struct pool *p, pool_fn *fn, void *arg)
 {
-    if (p->n > 1) start(p, fn, arg);
-    fn(arg, 0);
-    for (int i = 0; p->n > 1; i++) {
-        if (atomic_load_explicit(&p->done, memory_order_acquire) == (unsigned)p->n - 1) break;
-        relax(i);
+    if (p->n == 1) {
+        fn(arg, 0);
+        return;
     }
+    start(p, fn, arg);
+    run(p, 0);
+    for (int i = 0; atomic_load_explicit(&p->done, memory_order_acquire) != (unsigned)p->n - 1; i++)
+        relax(p, i);
 }
 
 void pool_barrier(struct pool *p)
@@ -137,5 +173,6 @@ void pool_barrier(struct pool *p)
         atomic_store_explicit(&p->phase, phase + 1, memory_order_release);
         return;
     }
-    for (int i = 0; atomic_load_explicit(&p->phase, memory_order_acquire) == phase; i++) relax(i);
+    for (int i = 0; atomic_load_explicit(&p->phase, memory_order_acquire) == phase; i++)
+        relax(p, i);
 }

@@ -135,7 +135,9 @@ void http__linger_close(struct http *h, struct http__conn *c);
 /* listen.c */
 int http__listen_open(struct http *h, struct err *e);
 /* Accepts what waits. */
+/* Those who wait; or some, and then none until it is asked to go on. */
 void http__listen_accept(struct http *h);
+void http__listen_again(struct http *h);
 /* Under the lock: c counts among those of its client. False: there are too many. */
 bool http__listen_count(struct http *h, struct http__conn *c, const struct sockaddr *from);
 void http__listen_uncount(struct http *h, struct http__conn *c);
@@ -143,7 +145,8 @@ void http__listen_uncount(struct http *h, struct http__conn *c);
 /* watch.c: one thread that accepts, sees clients leave, and keeps the deadlines. */
 void http__watch(void *http);
 /* Under the lock. */
-void http__watch_cut(struct http *h, struct http__conn *c, enum http_cut why);
+/* Returns true. */
+bool http__watch_cut(struct http *h, struct http__conn *c, enum http_cut why);
 bool http__watch_add(struct http *h, struct http__conn *c, uint32_t events);
 void http__watch_remove(struct http *h, struct http__conn *c);
 

@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { BACKLOG = 1024, SEND_BYTES = 128 * 1024, RECEIVE_BYTES = 128 * 1024 };
+enum { BACKLOG = 1024, ROUND = 16, SEND_BYTES = 128 * 1024, RECEIVE_BYTES = 128 * 1024 };
 
 static void set(int fd, int level, int name, int value)
 {
@@ -126,39 +126,50 @@ static bool make_room(struct http *h)
     return true;
 }
 
-/* Accepting fails for want of descriptors or memory: tried again at the watcher's next round. */
-static void pause_accepting(struct http *h)
+/* Under the lock. */
+static void poll_listener(struct http *h, bool on)
 {
-    struct epoll_event none = {.data.fd = h->listen_fd};
-    epoll_ctl(h->epoll_fd, EPOLL_CTL_MOD, h->listen_fd, &none);
-    h->accepting = false;
+    struct epoll_event ev = {.events = on ? EPOLLIN : 0, .data.fd = h->listen_fd};
+    bool done = h->listen_fd < 0 || epoll_ctl(h->epoll_fd, EPOLL_CTL_MOD, h->listen_fd, &ev) == 0;
+    h->accepting = on && done;
 }
 
+void http__listen_again(struct http *h)
+{
+    thread_hold(&h->lock);
+    poll_listener(h, true);
+    thread_release(&h->lock);
+}
+
+/* False: there is none, or no descriptor or memory for it. */
+static bool accept_one(struct http *h)
+{
+    struct sockaddr_storage from;
+    socklen_t n = sizeof from;
+    thread_hold(&h->lock);
+    int fd = h->listen_fd < 0 ? -1
+                              : accept4(h->listen_fd, (struct sockaddr *)&from, &n,
+                                        SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0 && h->listen_fd >= 0 && errno != EAGAIN && errno != ECONNABORTED && errno != EINTR) {
+        make_room(h);
+        poll_listener(h, false);
+    }
+    bool room = fd >= 0 && fd < h->n_conns && make_room(h);
+    thread_release(&h->lock);
+    if (room) MHD_add_connection(h->daemon, fd, (struct sockaddr *)&from, n); /* or closes it */
+    if (fd < 0 || room) return fd >= 0;
+    atomic_fetch_add(&h->cut[HTTP_CUT_FULL], 1);
+    if (!h->opts.tls_cert) http__refuse(h, NULL, fd, 503, NULL);
+    close(fd);
+    return true;
+}
+
+/* All, or if they are many, some: then the watcher looks after the others for a while. */
 void http__listen_accept(struct http *h)
 {
-    enum { ROUND = 64 }; /* then the watcher looks after the others */
-    for (int i = 0; i < ROUND; i++) {
-        struct sockaddr_storage from;
-        socklen_t n = sizeof from;
-        thread_hold(&h->lock);
-        int fd = h->listen_fd < 0 ? -1
-                                  : accept4(h->listen_fd, (struct sockaddr *)&from, &n,
-                                            SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd < 0 && h->listen_fd >= 0 && errno != EAGAIN && errno != ECONNABORTED &&
-            errno != EINTR) {
-            make_room(h);
-            pause_accepting(h);
-        }
-        bool room = fd >= 0 && fd < h->n_conns && make_room(h);
-        thread_release(&h->lock);
-        if (fd < 0) return;
-        if (room) {
-            MHD_add_connection(h->daemon, fd, (struct sockaddr *)&from,
-                               n); /* closes it on failure */
-            continue;
-        }
-        atomic_fetch_add(&h->cut[HTTP_CUT_FULL], 1);
-        if (!h->opts.tls_cert) http__refuse(h, NULL, fd, 503, NULL);
-        close(fd);
-    }
+    for (int i = 0; i < ROUND; i++)
+        if (!accept_one(h)) return;
+    thread_hold(&h->lock);
+    poll_listener(h, false);
+    thread_release(&h->lock);
 }

@@ -1,6 +1,7 @@
 /* The watcher. The library does not poll a suspended connection, and knows one time limit only; so each
  * connection is also in an epoll set of ours, where the end of its input shows, and a quarter-second round
- * compares all with the limits. It never closes a socket of the library's: it shuts it down, and the library's
+ * compares all with the limits. Whom they cut, and who comes, is dealt with a few at a time: a burst of
+ * either, of hundreds of slow clients say, would take a core from those that are served. It never closes a socket of the library's: it shuts it down, and the library's
  * thread finds that out. A descriptor is in the table from the library's first notice to its last,
  * so under the lock it means what it says.
  */
@@ -10,12 +11,14 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
 enum { EVENTS = 64, ROUND_MS = 250, LINGER_SECONDS = 2 };
+enum { PACE_MS = 5, CUTS = 4 /* in so many ms at most */ };
 
 bool http__watch_add(struct http *h, struct http__conn *c, uint32_t events)
 {
@@ -34,12 +37,13 @@ void http__watch_remove(struct http *h, struct http__conn *c)
     while (h->top && !h->conns[h->top - 1]) h->top--;
 }
 
-void http__watch_cut(struct http *h, struct http__conn *c, enum http_cut why)
+bool http__watch_cut(struct http *h, struct http__conn *c, enum http_cut why)
 {
     if (c->phase != HTTP__LEAVING) atomic_fetch_add(&h->cut[why], 1);
     c->phase = HTTP__LEAVING;
     if (c->request) http__stream_stop(c->request, true);
     shutdown(c->fd, SHUT_RDWR);
+    return true;
 }
 
 /* The client has closed its sending side. Only what is already complete goes on. */
@@ -52,12 +56,13 @@ static void left(struct http__conn *c)
 }
 
 /* The library's thread finds its input ended, and sends the refusal; GnuTLS then sends nothing more. */
-static void refuse(struct http *h, struct http__conn *c, int status)
+static bool refuse(struct http *h, struct http__conn *c, int status)
 {
-    if (c->refuse) return;
+    if (c->refuse) return false;
     atomic_fetch_add(&h->cut[HTTP_CUT_SLOW], 1);
     c->refuse = status;
     shutdown(c->fd, SHUT_RD);
+    return true;
 }
 
 static bool body_too_slow(const struct http_limits *l, const struct http__conn *c, int64_t ns)
@@ -66,49 +71,43 @@ static bool body_too_slow(const struct http_limits *l, const struct http__conn *
     return counted > 0 && (double)c->bytes < (double)counted / 1e9 * (double)l->body_bytes_per_s;
 }
 
-static void check(struct http *h, struct http__conn *c, int64_t now)
+/* True: it was cut, or refused. */
+static bool check(struct http *h, struct http__conn *c, int64_t now)
 {
     const struct http_limits *l = &h->opts.limits;
     int64_t ns = now - c->since_ns;
     /* The library misses the end of the input where it came together with a request. */
     if (c->closed && c->phase < HTTP__ANSWER && ns > HTTP__SECOND / 2)
-        http__watch_cut(h, c, HTTP_CUT_LEFT);
+        return http__watch_cut(h, c, HTTP_CUT_LEFT);
     switch (c->phase) {
     case HTTP__IDLE:
-        if (atomic_load(&h->draining))
-            http__watch_cut(h, c, HTTP_CUT_END);
-        else if (ns > (c->served ? l->idle_seconds : l->header_seconds) * HTTP__SECOND)
-            http__watch_cut(h, c, HTTP_CUT_IDLE);
-        break;
-    case HTTP__LEAVING: break;
-    case HTTP__HEADER:
-        if (ns > l->header_seconds * HTTP__SECOND) refuse(h, c, 408);
-        break;
-    case HTTP__BODY:
-        if (body_too_slow(l, c, ns)) refuse(h, c, 408);
-        break;
+        if (atomic_load(&h->draining)) return http__watch_cut(h, c, HTTP_CUT_END);
+        return ns > (c->served ? l->idle_seconds : l->header_seconds) * HTTP__SECOND &&
+               http__watch_cut(h, c, HTTP_CUT_IDLE);
+    case HTTP__HEADER: return ns > l->header_seconds * HTTP__SECOND && refuse(h, c, 408);
+    case HTTP__BODY: return body_too_slow(l, c, ns) && refuse(h, c, 408);
     case HTTP__ANSWER:
         ns = http__stream_writing(c->request);
-        if (ns && now - ns > l->stalled_seconds * HTTP__SECOND)
-            http__watch_cut(h, c, HTTP_CUT_STALLED);
-        break;
+        return ns && now - ns > l->stalled_seconds * HTTP__SECOND &&
+               http__watch_cut(h, c, HTTP_CUT_STALLED);
     case HTTP__LINGER:
         if (ns > LINGER_SECONDS * (int64_t)HTTP__SECOND) http__linger_close(h, c);
-        break;
+        return false;
+    case HTTP__LEAVING: return false;
     }
+    return false;
 }
 
-static void check_all(struct http *h)
+/* True: there may be more to cut. */
+static bool check_all(struct http *h)
 {
     thread_hold(&h->lock);
     int64_t now = clock_ns();
-    for (int i = 0; i < h->top; i++)
-        if (h->conns[i]) check(h, h->conns[i], now);
-    if (h->listen_fd >= 0 && !h->accepting) {
-        struct epoll_event ev = {.events = EPOLLIN, .data.fd = h->listen_fd};
-        h->accepting = epoll_ctl(h->epoll_fd, EPOLL_CTL_MOD, h->listen_fd, &ev) == 0;
-    }
+    int most = atomic_load(&h->draining) ? INT_MAX : CUTS, cuts = 0;
+    for (int i = 0; i < h->top && cuts < most; i++)
+        if (h->conns[i]) cuts += check(h, h->conns[i], now);
     thread_release(&h->lock);
+    return cuts == most;
 }
 
 static void see(struct http *h, int fd)
@@ -127,13 +126,19 @@ static void see(struct http *h, int fd)
 void http__watch(void *http)
 {
     struct http *h = http;
-    int64_t next = clock_ns();
+    int64_t round = clock_ns(), pace = round;
+    bool more = false;
     while (!atomic_load(&h->stop)) {
         struct epoll_event events[EVENTS];
-        int n = epoll_wait(h->epoll_fd, events, EVENTS, ROUND_MS);
+        bool soon = more || !h->accepting;
+        int n = epoll_wait(h->epoll_fd, events, EVENTS, soon ? PACE_MS : ROUND_MS);
         for (int i = 0; i < n; i++) see(h, events[i].data.fd);
-        if (clock_ns() < next) continue;
-        check_all(h);
-        next = clock_ns() + ROUND_MS * (int64_t)1000000;
+        int64_t now = clock_ns();
+        if (now < pace) continue;
+        pace = now + PACE_MS * (int64_t)1000000;
+        if (!h->accepting) http__listen_again(h);
+        if (!more && now < round) continue;
+        more = check_all(h);
+        round = now + ROUND_MS * (int64_t)1000000;
     }
 }

@@ -2,11 +2,14 @@
  * worker wrote is missing afterwards, and a system that refuses threads is an error, not a crash.
  */
 #include "pool.h"
+#include "clock.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 #include <unistd.h>
@@ -113,6 +116,39 @@ static void test_callers_take_turns(void **state)
     pool_close(s.pool);
 }
 
+enum { BURN_NS = 2000000 };
+
+/* Worker 1 computes, the other one waits for it. */
+static void burn(void *arg, int worker)
+{
+    (void)arg;
+    for (int64_t end = clock_ns() + BURN_NS; worker == 1 && clock_ns() < end;) {}
+}
+
+/* A worker that waits leaves the core of the one it waits for, and may run everywhere afterwards. */
+static void test_moves_apart(void **state)
+{
+    (void)state;
+    cpu_set_t all, one, now;
+    assert_int_equal(sched_getaffinity(0, sizeof all, &all), 0);
+    if (CPU_COUNT(&all) < 2) skip();
+    int cpu = sched_getcpu();
+    CPU_ZERO(&one);
+    CPU_SET((size_t)cpu, &one);
+    assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+    struct pool *p = open_pool(2); /* whose thread stays on this core */
+    assert_int_equal(sched_setaffinity(0, sizeof all, &all), 0);
+    bool moved = false;
+    for (int run = 0; run < 100 && !moved; run++) {
+        pool_run(p, burn, NULL);
+        moved = sched_getcpu() != cpu;
+    }
+    assert_true(moved);
+    assert_int_equal(sched_getaffinity(0, sizeof now, &now), 0);
+    assert_true(CPU_EQUAL(&now, &all));
+    pool_close(p);
+}
+
 static void test_counts_refused(void **state)
 {
     (void)state;
@@ -153,6 +189,7 @@ int main(void)
         cmocka_unit_test(test_wakes_after_sleep),
         cmocka_unit_test(test_barrier),
         cmocka_unit_test(test_callers_take_turns),
+        cmocka_unit_test(test_moves_apart),
         cmocka_unit_test(test_counts_refused),
         cmocka_unit_test(test_system_refuses_threads),
     };
