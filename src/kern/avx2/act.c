@@ -27,33 +27,39 @@ ALWAYS int32_t sums16(int32_t *out /* [2] */, __m256i q)
     return out[0] + out[1];
 }
 
-static void act(const struct kern_act *a, int t, const float *x, int64_t k)
+/* n > 0 columns of a group, from i on. */
+ALWAYS __m256 some8(const float *x, int i, int n)
+{
+    return n >= KERN_GROUP ? _mm256_loadu_ps(x + i) : load_n(x + i, n - i);
+}
+
+static float largest(const float *x, int n)
 {
     const __m256 sign = _mm256_set1_ps(-0.0f);
-    for (int64_t kb = 0; kb * KERN_K < k; kb++) {
-        size_t row = (size_t)(kb * a->m + t);
-        int8_t *q = a->q + row * KERN_K;
-        int64_t at = kb * KERN_K;
+    __m256 max = _mm256_setzero_ps();
+    UNROLL for (int i = 0; i < KERN_GROUP; i += 8) /* max stays if x is a NaN */
+        max = _mm256_max_ps(_mm256_andnot_ps(sign, some8(x, i, n)), max);
+    return max_lanes(max);
+}
+
+static void act(const struct kern_act *a, int t, const float *x, int64_t k)
+{
+    for (int64_t at = 0; at < k; at += KERN_K, x += KERN_K) {
+        size_t row = (size_t)(at / KERN_K * a->m + t), group = row * KERN_GROUPS;
+        __m256i *q = (__m256i *)(a->q + row * KERN_K);
         int left = k - at > KERN_K ? KERN_K : (int)(k - at);
-        float amax[KERN_GROUPS], inv[KERN_GROUPS];
-        for (int g = 0; g < KERN_GROUPS; g++) {
-            __m256 max = _mm256_setzero_ps();
-            for (int i = 32 * g; i < 32 * g + 32; i += 8) /* max stays if x is a NaN */
-                max = _mm256_max_ps(_mm256_andnot_ps(sign, load_n(x + at + i, left - i)), max);
-            amax[g] = max_lanes(max);
-        }
+        float amax[KERN_GROUPS] = {0}, inv[KERN_GROUPS];
+        for (int i = 0; i < left; i += KERN_GROUP) amax[i / KERN_GROUP] = largest(x + i, left - i);
         kern__act_scales(a, row, amax, inv);
-        for (int g = 0; g < KERN_GROUPS; g++) {
+        for (int g = 0; g < KERN_GROUPS; g++, group++) {
+            const float *from = x + KERN_GROUP * g;
+            int n = left - KERN_GROUP * g;
             __m256 by = _mm256_set1_ps(inv[g]);
-            __m256i v[4];
-            for (int h = 0; h < 4; h++) {
-                int i = 32 * g + 8 * h;
-                v[h] = _mm256_cvtps_epi32(_mm256_mul_ps(load_n(x + at + i, left - i), by));
-            }
+            __m256i v[4] = {0};
+            for (int h = 0; n > 0 && h < 4; h++)
+                v[h] = _mm256_cvtps_epi32(_mm256_mul_ps(some8(from, 8 * h, n), by));
             __m256i b = pack32(v);
-            _mm256_store_si256((__m256i *)(q + g * KERN_GROUP), b);
-            size_t group =
-                row * KERN_GROUPS + (size_t)g; /* totals here: read back they would wait */
+            _mm256_store_si256(q + g, b); /* totals here: read back they would wait */
             a->total[group] = a->scale[group] * (float)sums16(a->sum + 2 * group, b);
         }
     }
