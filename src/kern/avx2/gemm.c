@@ -32,6 +32,13 @@ struct side {
     int32_t centre[KERN_K / 16]; /* -C times the sums of bytes 0, 1 and 2, 3 of the quads */
 };
 
+/* Of some tokens; one for all kinds of products, so that a sanitizer guards one only. */
+struct room {
+    struct side side[TOKENS];
+    _Alignas(64) int8_t wide[TOKENS][2 * KERN_K];
+    _Alignas(32) float sums[TOKENS][KERN_ROWS];
+};
+
 /* What is `token` tokens further: of 32 columns in the activations, else in side. */
 #define of_token(p, quads, token) \
     ((p) + (size_t)(token) * ((quads) == 8 ? KERN_GROUPS : sizeof(struct side) / sizeof *(p)))
@@ -239,13 +246,13 @@ ALWAYS void end(float *out, const float *sums)
         _mm256_storeu_ps(out + r, _mm256_load_ps(sums + r));
 }
 
-ALWAYS void gemm(float *out, size_t ld, const struct kern_tile *t, const struct kern_fmt *f, int ng,
-                 const struct kern_act *a, size_t row, int n, bool add, const int quads,
-                 const enum how how, const bool k, const bool mins)
+ALWAYS void gemm(struct room *room, float *out, size_t ld, const struct kern_tile *t,
+                 const struct kern_fmt *f, int ng, const struct kern_act *a, size_t row, int n,
+                 bool add, const int quads, const enum how how, const bool k, const bool mins)
 {
-    struct side side[TOKENS];
-    _Alignas(64) int8_t wide[TOKENS][2 * KERN_K];
-    _Alignas(32) float sums[TOKENS][KERN_ROWS];
+    struct side *side = room->side;
+    int8_t(*wide)[2 * KERN_K] = room->wide;
+    float(*sums)[KERN_ROWS] = room->sums;
     int step, columns = 4 * quads;
     int centre = how != CENTRED ? 0 : f->mins ? 1 << (f->bits - 1) : f->bias;
     int bias = centre - (f->levels ? 128 : f->bias), groups = ng * KERN_GROUP / columns;
@@ -286,24 +293,25 @@ static void gemm_u8(float *out, size_t ld, const struct kern_tile *t, const stru
                     int ng, const struct kern_act *a, int kb, int t0, int n, bool add)
 {
     size_t row = (size_t)kb * (size_t)a->m + (size_t)t0;
+    struct room room;
     if (t->bits != 8)
         kern__avx2_gemv(out, t, f, ng, a, row, add);
     else if (f->levels || f->bits == 8)
-        gemm(out, ld, t, f, ng, a, row, n, add, 8, WIDE, false, false);
+        gemm(&room, out, ld, t, f, ng, a, row, n, add, 8, WIDE, false, false);
     else if (f->scale != KERN_SCALE_K && f->bits == 4 && f->mins)
-        gemm(out, ld, t, f, ng, a, row, n, add, 8, PLAIN, false, true);
+        gemm(&room, out, ld, t, f, ng, a, row, n, add, 8, PLAIN, false, true);
     else if (f->scale != KERN_SCALE_K && f->bits == 4)
-        gemm(out, ld, t, f, ng, a, row, n, add, 8, PLAIN, false, false);
+        gemm(&room, out, ld, t, f, ng, a, row, n, add, 8, PLAIN, false, false);
     else if (f->scale != KERN_SCALE_K && f->mins)
-        gemm(out, ld, t, f, ng, a, row, n, add, 8, CENTRED, false, true);
+        gemm(&room, out, ld, t, f, ng, a, row, n, add, 8, CENTRED, false, true);
     else if (f->scale != KERN_SCALE_K)
-        gemm(out, ld, t, f, ng, a, row, n, add, 8, CENTRED, false, false);
+        gemm(&room, out, ld, t, f, ng, a, row, n, add, 8, CENTRED, false, false);
     else if (f->bits == 4)
-        gemm(out, ld, t, f, ng, a, row, n, add, 8, PLAIN, true, false);
+        gemm(&room, out, ld, t, f, ng, a, row, n, add, 8, PLAIN, true, false);
     else if (f->mins)
-        gemm(out, ld, t, f, ng, a, row, n, add, 4, PLAIN, true, false);
+        gemm(&room, out, ld, t, f, ng, a, row, n, add, 4, PLAIN, true, false);
     else
-        gemm(out, ld, t, f, ng, a, row, n, add, 4, CENTRED, true, false);
+        gemm(&room, out, ld, t, f, ng, a, row, n, add, 4, CENTRED, true, false);
 }
 
 ALWAYS void f32_tokens(const int T, float *out, size_t ld, const float *w, int k, const float *x,
