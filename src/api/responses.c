@@ -4,6 +4,7 @@
 #include "api_int.h"
 
 #include "out.h"
+#include "unicode.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,21 +81,15 @@ static bool take_format(struct api__call *c)
     return ok;
 }
 
-static size_t characters(const char *utf8, size_t n)
-{
-    size_t all = 0;
-    for (size_t i = 0; i < n; i++) all += (utf8[i] & 0xc0) != 0x80;
-    return all;
-}
-
 static bool check_metadata(struct api__call *c)
 {
     json_t *j = api__field(c, "metadata");
     bool ok = json_object_size(j) <= 16;
     for (void *it = json_object_iter(j); ok && it; it = json_object_iter_next(j, it)) {
         const json_t *v = json_object_iter_value(it);
-        ok = json_is_string(v) && characters(json_string_value(v), json_string_length(v)) <= 512 &&
-             characters(json_object_iter_key(it), json_object_iter_key_len(it)) <= 64;
+        ok = json_is_string(v) &&
+             unicode_count(json_string_value(v), json_string_length(v)) <= 512 &&
+             unicode_count(json_object_iter_key(it), json_object_iter_key_len(it)) <= 64;
     }
     return ok ||
            api__bad(c, "metadata", "may hold 16 strings of 512 characters, names of 64 characters");

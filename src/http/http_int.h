@@ -144,8 +144,7 @@ void http__listen_uncount(struct http *h, struct http__conn *c);
 
 /* watch.c: one thread that accepts, sees clients leave, and keeps the deadlines. */
 void http__watch(void *http);
-/* Under the lock. */
-/* Returns true. */
+/* Under the lock. The first returns true. */
 bool http__watch_cut(struct http *h, struct http__conn *c, enum http_cut why);
 bool http__watch_add(struct http *h, struct http__conn *c, uint32_t events);
 void http__watch_remove(struct http *h, struct http__conn *c);

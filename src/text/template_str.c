@@ -87,9 +87,8 @@ void template__printf(struct builder *b, const char *fmt, ...)
 static const struct str *make(struct run *r, const char *p, size_t n, const uint8_t *mark)
 {
     struct str *s = template__alloc(r, 1, sizeof *s);
-    uint32_t chars = 0;
-    for (size_t i = 0; i < n; i++) chars += (p[i] & 0xc0) != 0x80;
-    *s = (struct str){.p = p, .mark = mark, .n = (uint32_t)n, .chars = chars};
+    *s = (struct str){
+        .p = p, .mark = mark, .n = (uint32_t)n, .chars = (uint32_t)unicode_count(p, n)};
     return s;
 }
 
@@ -138,10 +137,7 @@ size_t template__byte_of(const struct str *s, size_t i)
 
 size_t template__char_of(const struct str *s, size_t byte)
 {
-    if (s->chars == s->n) return byte;
-    size_t chars = 0;
-    for (size_t i = 0; i < byte; i++) chars += (s->p[i] & 0xc0) != 0x80;
-    return chars;
+    return s->chars == s->n ? byte : unicode_count(s->p, byte);
 }
 
 size_t template__find(struct run *r, const struct str *s, size_t from, size_t to,

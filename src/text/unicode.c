@@ -46,6 +46,13 @@ struct unicode_char unicode_at(const void *s, size_t n)
     return (struct unicode_char){code, (uint16_t)unicode_class(code), (uint16_t)bytes};
 }
 
+size_t unicode_count(const char *s, size_t n)
+{
+    size_t all = 0;
+    for (size_t i = 0; i < n; i++) all += (s[i] & 0xc0) != 0x80;
+    return all;
+}
+
 int unicode_put(uint32_t code, char out[4])
 {
     if (code < 0x80) {

@@ -43,6 +43,9 @@ struct unicode_char unicode_at(const void *s, size_t n);
  * Unicode Standard, "Substitution of Maximal Subparts"). */
 int unicode_length(const void *s, size_t n);
 
+/* Bytes that go on no character: of well-formed text its characters. */
+size_t unicode_count(const char *s, size_t n);
+
 /* Writes 1..4 bytes, returns how many; code < 0x110000. */
 int unicode_put(uint32_t code, char out[4]);
 

@@ -32,13 +32,6 @@ struct side {
     int32_t centre[KERN_K / 16]; /* -C times the sums of bytes 0, 1 and 2, 3 of the quads */
 };
 
-/* Of some tokens; one for all kinds of products, so that a sanitizer guards one only. */
-struct room {
-    struct side side[TOKENS];
-    _Alignas(64) int8_t wide[TOKENS][2 * KERN_K];
-    _Alignas(32) float sums[TOKENS][KERN_ROWS];
-};
-
 /* What is `token` tokens further: of 32 columns in the activations, else in side. */
 #define of_token(p, quads, token) \
     ((p) + (size_t)(token) * ((quads) == 8 ? KERN_GROUPS : sizeof(struct side) / sizeof *(p)))
@@ -246,13 +239,13 @@ ALWAYS void end(float *out, const float *sums)
         _mm256_storeu_ps(out + r, _mm256_load_ps(sums + r));
 }
 
-ALWAYS void gemm(struct room *room, float *out, size_t ld, const struct kern_tile *t,
-                 const struct kern_fmt *f, int ng, const struct kern_act *a, size_t row, int n,
-                 bool add, const int quads, const enum how how, const bool k, const bool mins)
+ALWAYS void gemm(float *out, size_t ld, const struct kern_tile *t, const struct kern_fmt *f, int ng,
+                 const struct kern_act *a, size_t row, int n, bool add, const int quads,
+                 const enum how how, const bool k, const bool mins)
 {
-    struct side *side = room->side;
-    int8_t(*wide)[2 * KERN_K] = room->wide;
-    float(*sums)[KERN_ROWS] = room->sums;
+    struct side side[TOKENS];
+    _Alignas(64) int8_t wide[TOKENS][2 * KERN_K];
+    _Alignas(32) float sums[TOKENS][KERN_ROWS];
     int step, columns = 4 * quads;
     int centre = how != CENTRED ? 0 : f->mins ? 1 << (f->bits - 1) : f->bias;
     int bias = centre - (f->levels ? 128 : f->bias), groups = ng * KERN_GROUP / columns;
@@ -289,29 +282,39 @@ ALWAYS void gemm(struct room *room, float *out, size_t ld, const struct kern_til
     }
 }
 
+/* Functions of their own: in one that held them all gcc's sanitizer would call for each check. */
+#define KIND(name, ...)                                                                     \
+    static __attribute__((noinline)) void name(                                             \
+        float *out, size_t ld, const struct kern_tile *t, const struct kern_fmt *f, int ng, \
+        const struct kern_act *a, size_t row, int n, bool add)                              \
+    {                                                                                       \
+        gemm(out, ld, t, f, ng, a, row, n, add, __VA_ARGS__);                               \
+    }
+KIND(bytes, 8, WIDE, false, false)
+KIND(plain, 8, PLAIN, false, false)
+KIND(plain_mins, 8, PLAIN, false, true)
+KIND(centred, 8, CENTRED, false, false)
+KIND(centred_mins, 8, CENTRED, false, true)
+KIND(k_plain, 8, PLAIN, true, false)
+KIND(k_halves, 4, PLAIN, true, false)
+KIND(k_centred, 4, CENTRED, true, false)
+
 static void gemm_u8(float *out, size_t ld, const struct kern_tile *t, const struct kern_fmt *f,
                     int ng, const struct kern_act *a, int kb, int t0, int n, bool add)
 {
     size_t row = (size_t)kb * (size_t)a->m + (size_t)t0;
-    struct room room;
     if (t->bits != 8)
         kern__avx2_gemv(out, t, f, ng, a, row, add);
     else if (f->levels || f->bits == 8)
-        gemm(&room, out, ld, t, f, ng, a, row, n, add, 8, WIDE, false, false);
-    else if (f->scale != KERN_SCALE_K && f->bits == 4 && f->mins)
-        gemm(&room, out, ld, t, f, ng, a, row, n, add, 8, PLAIN, false, true);
-    else if (f->scale != KERN_SCALE_K && f->bits == 4)
-        gemm(&room, out, ld, t, f, ng, a, row, n, add, 8, PLAIN, false, false);
-    else if (f->scale != KERN_SCALE_K && f->mins)
-        gemm(&room, out, ld, t, f, ng, a, row, n, add, 8, CENTRED, false, true);
-    else if (f->scale != KERN_SCALE_K)
-        gemm(&room, out, ld, t, f, ng, a, row, n, add, 8, CENTRED, false, false);
+        bytes(out, ld, t, f, ng, a, row, n, add);
+    else if (f->scale == KERN_SCALE_K)
+        (f->bits == 4 ? k_plain
+         : f->mins    ? k_halves
+                      : k_centred)(out, ld, t, f, ng, a, row, n, add);
     else if (f->bits == 4)
-        gemm(&room, out, ld, t, f, ng, a, row, n, add, 8, PLAIN, true, false);
-    else if (f->mins)
-        gemm(&room, out, ld, t, f, ng, a, row, n, add, 4, PLAIN, true, false);
+        (f->mins ? plain_mins : plain)(out, ld, t, f, ng, a, row, n, add);
     else
-        gemm(&room, out, ld, t, f, ng, a, row, n, add, 4, CENTRED, true, false);
+        (f->mins ? centred_mins : centred)(out, ld, t, f, ng, a, row, n, add);
 }
 
 ALWAYS void f32_tokens(const int T, float *out, size_t ld, const float *w, int k, const float *x,
