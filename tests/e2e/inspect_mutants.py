@@ -6,9 +6,9 @@
 Tiny valid files are built, then damaged by seeded mutations. For each: no signal; exit status 0, or
 1 with exactly one printable line on stderr and nothing on stdout; at most 10 ms of processor time
 above what `solvent --version` takes at the same time (the best of three runs, of up to 20 when these
-are above it, as the machine may be busy). Files under 1 KB must fare the same when the process is given 1 MB of address space more than
-`solvent --version` needs: the kernel's figure of peak memory would not do, it starts with what the
-process that forked had. --keep writes the files as seeds for the fuzz target.
+are above it, as the machine may be busy). Files under 1 KB must fare the same when the process is
+given 1 MB of address space more than `solvent --version` needs: the kernel's figure of peak memory
+would not do, it starts with what the process that forked had. --keep writes the files as seeds for the fuzz target.
 """
 import argparse
 import json
@@ -243,7 +243,7 @@ class Cost:
 
     def start(self):
         self.starts.append(spawn([self.solvent, "--version"], self.folder)[1])
-        del self.starts[:-3]
+        del self.starts[:-RUNS_MOST]
 
     def measure(self, argv, small):
         """How it ended, its outputs, and what is wrong with the cost, or None."""
