@@ -43,6 +43,13 @@ ALWAYS void in_order(void)
     __asm__ volatile("" ::: "memory");
 }
 
+/* The loop over quads, unrolled whole; with a sanitizer that would compile for a minute and more. */
+#ifdef __SANITIZE_ADDRESS__
+#define QUADS ROLLED
+#else
+#define QUADS UNROLL
+#endif
+
 struct job {
     float (*sums)[KERN_ROWS]; /* of the tokens */
     const struct kern_tile *t;
@@ -61,7 +68,7 @@ ALWAYS void dots(const int T, const int R, const int quads, const enum how how, 
 {
     UNROLL for (int t = 0; how == CENTRED && t < T; t++) UNROLL for (int r = 0; r < R; r++)
         d[t][r] = _mm256_set1_epi32(*of_token(centre, 4, t));
-    UNROLL for (int i = 0; i < quads; i++)
+    QUADS for (int i = 0; i < quads; i++)
     {
         __m256i v[4];
         UNROLL for (int r = 0; r < R; r++) v[r] = line(w + LINE * i + 32 * r);
@@ -85,7 +92,7 @@ ALWAYS void wide_dots(const int T, const int R, const uint8_t *w, const int8_t *
     const __m256i even = _mm256_set1_epi16(255);
     UNROLL for (int t = 0; t < T; t++) UNROLL for (int r = 0; r < R; r++) d[t][r] =
         _mm256_set1_epi32(*of_token(bias, 4, t));
-    UNROLL for (int i = 0; i < 8; i++)
+    QUADS for (int i = 0; i < 8; i++)
     {
         UNROLL for (int h = 0; h < 2; h++)
         {
