@@ -2,6 +2,8 @@
  * block of 8192 codes, against 256 vpmaddubsw for every token that uses them. */
 #include "simd2_int.h"
 
+enum { TILE_MIN = 6 }; /* tokens from which codes of 4 bits are wanted as bytes */
+
 ALWAYS void codes_all(const int bits, struct kern_tile *t, const uint8_t *p, int ng,
                       const int8_t *lv)
 {
@@ -118,7 +120,7 @@ static void unpack_u8(struct kern_tile *t, const struct kern_fmt *f, const uint8
     t->codes = block + kern_scale_bytes(f, ng);
     t->bits = f->bits;
     if (n == 1 && !f->levels && f->bits < 8) return; /* gemv.c takes them apart itself */
-    bytes_of(t, f, t->codes, ng);
+    if (n >= TILE_MIN || f->levels || f->bits != 4) bytes_of(t, f, t->codes, ng); /* else gemm.c */
     if (f->scale == KERN_SCALE_K && !f->levels)
         integers_of(t, f, block, ng);
     else
