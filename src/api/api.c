@@ -121,8 +121,9 @@ static void put_model(const struct api__model *m, struct buf *b)
 static void models(struct api__call *c)
 {
     buf_puts(&c->out, "{\"object\":\"list\",\"data\":[");
-    for (int i = 0; i < c->a->n_models; i++) {
-        if (i) buf_putc(&c->out, ',');
+    for (int i = 0, n = 0; i < c->a->n_models; i++) {
+        if (c->a->models[i].removed) continue;
+        if (n++) buf_putc(&c->out, ',');
         put_model(&c->a->models[i], &c->out);
     }
     buf_puts(&c->out, "]}");

@@ -60,6 +60,9 @@ ERR_DOOR int api_open(struct api **out, const struct api_opts *o, struct err *e)
 /* One more model to serve, which is not loaded now; one thread at a time. False: it cannot be, and a line on
  * standard error says why. */
 bool api_add(struct api *a, const struct api_model *m);
+/* No request gets it any more; those that have it go on, then it is unloaded. m is that of api_add or api_open;
+ * one that was removed before, or never added, is left alone. */
+void api_remove(struct api *a, const struct api_model *m);
 /* Of the first model that is there. */
 const char *api_model_name(const struct api *a);
 void api_drain(struct api *a);

@@ -34,6 +34,7 @@ struct api__model {
     struct engine_info info; /* foreseen: worker_peek */
     char *template;          /* "": none */
     int64_t created_s;
+    atomic_bool removed; /* neither listed nor found */
     /* Of a model that is loaded, for calls that have it: */
     struct worker *worker;
     struct chat *chat;             /* NULL: an encoder */

@@ -178,6 +178,7 @@ static void put_loads(struct api *a, struct buf *b)
         head(b, of_loads[k].name, of_loads[k].type, of_loads[k].help);
         for (int i = 0; i < a->n_models; i++) {
             struct models_info l;
+            if (a->models[i].removed) continue; /* one of this name may have come since */
             models_info(a->loaded, i, &l);
             buf_printf(b, "%s{model_name=", of_loads[k].name);
             out_cstring(b, a->models[i].name);
@@ -192,6 +193,7 @@ static void put_models(struct api *a, struct buf *b)
         head(b, of_models[k].name, of_models[k].type, of_models[k].help);
         for (int i = 0; i < a->n_models; i++) {
             struct worker_stats s;
+            if (a->models[i].removed) continue;
             if (!models_look(a->loaded, i, take_stats, &(struct look){a, &s})) continue;
             buf_printf(b, "%s{model_name=", of_models[k].name);
             out_cstring(b, a->models[i].name);

@@ -109,6 +109,14 @@ bool api_add(struct api *a, const struct api_model *own)
     return false;
 }
 
+void api_remove(struct api *a, const struct api_model *own)
+{
+    for (int i = 0; i < a->n_models; i++) {
+        struct api__model *m = &a->models[i];
+        if (m->own == own && !atomic_exchange(&m->removed, true)) models_keep(a->loaded, i, 0);
+    }
+}
+
 int api__models_open(struct api *a, const struct api_opts *o, struct err *e)
 {
     int rc = 0;
@@ -179,7 +187,8 @@ bool api_model_is_called(const struct api_model *m, const char *name)
 struct api__model *api__model_find(const struct api *a, const char *name)
 {
     for (int i = 0; i < a->n_models; i++)
-        if (api_model_is_called(a->models[i].own, name)) return &a->models[i];
+        if (!a->models[i].removed && api_model_is_called(a->models[i].own, name))
+            return &a->models[i];
     return NULL;
 }
 

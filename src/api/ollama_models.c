@@ -69,9 +69,10 @@ void api__ollama_tags(struct api__call *c)
 {
     struct buf *b = &c->out;
     buf_puts(b, "{\"models\":[");
-    for (int i = 0; i < c->a->n_models; i++) {
+    for (int i = 0, n = 0; i < c->a->n_models; i++) {
         const struct api__model *m = &c->a->models[i];
-        if (i) buf_putc(b, ',');
+        if (m->removed) continue;
+        if (n++) buf_putc(b, ',');
         put_named(m, (int64_t)m->info.file_bytes, b);
         buf_puts(b, ",\"modified_at\":");
         api__put_time(b, m->created_s, 0);

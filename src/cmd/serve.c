@@ -85,14 +85,11 @@ static void greet(const struct serve *s, const struct api *a, int port, const ch
             api_model_name(a));
 }
 
-/* Meanwhile, models that are pulled join those that are served. */
+/* Meanwhile, models that are pulled join those that are served, and removed ones leave. */
 static void wait_for_signal(struct serve *s, struct api *a, const sigset_t *set)
 {
     const struct timespec pause = {.tv_sec = LOOK_SECONDS};
-    while (sigtimedwait(set, NULL, &pause) < 0) {
-        int n = serving_more(&s->serving);
-        for (int i = s->serving.n - n; i < s->serving.n; i++) api_add(a, &s->serving.list[i]);
-    }
+    while (sigtimedwait(set, NULL, &pause) < 0) serving_look(&s->serving, a);
     fprintf(stderr, "solvent: going down after what is under way (again: at once)\n");
 }
 

@@ -16,14 +16,19 @@ static char *copy(struct serving *s, const char *text, size_t n, struct err *e)
     return p;
 }
 
-static int add(struct serving *s, const struct api_model *m, struct err *e)
+static bool is_taken(const struct serving *s, const char *name)
 {
     for (int i = 0; i < s->n; i++)
-        for (int k = -1; k < m->n_aliases; k++) {
-            const char *name = k < 0 ? m->name : m->aliases[k];
-            if (api_model_is_called(&s->list[i], name))
-                return err_set(e, ERR_USAGE, "two models are called %s", name);
-        }
+        if (!s->files[i].gone && api_model_is_called(&s->list[i], name)) return true;
+    return false;
+}
+
+static int add(struct serving *s, const struct api_model *m, struct err *e)
+{
+    for (int k = -1; k < m->n_aliases; k++) {
+        const char *name = k < 0 ? m->name : m->aliases[k];
+        if (is_taken(s, name)) return err_set(e, ERR_USAGE, "two models are called %s", name);
+    }
     if (s->n == SERVING_MAX) return err_set(e, ERR_LIMIT, "more than %d models", SERVING_MAX);
     s->list[s->n++] = *m;
     s->preloaded += m->preload;
@@ -72,13 +77,32 @@ static int add_aliases(struct serving *s, struct api_model *m, const struct cata
     if (!list) return err_nomem(e, of->n_aliases * sizeof *list, "the list of models");
     m->aliases = list;
     for (size_t i = 0; i < of->n_aliases; i++) {
-        bool taken = false;
-        for (int k = 0; k < s->n; k++) taken |= api_model_is_called(&s->list[k], of->alias[i]);
-        if (taken) continue;
+        if (is_taken(s, of->alias[i])) continue;
         list[m->n_aliases] = copy(s, of->alias[i], strlen(of->alias[i]), e);
         if (!list[m->n_aliases++]) return e->code;
     }
     return 0;
+}
+
+static struct serving_file file_at(const char *path)
+{
+    struct stat st;
+    if (stat(path, &st)) return (struct serving_file){.gone = true};
+    return (struct serving_file){.id = st.st_ino, .changed = st.st_mtim};
+}
+
+static bool is_same_time(struct timespec a, struct timespec b)
+{
+    return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+}
+
+static void find_gone(struct serving *s)
+{
+    for (int i = 0; i < s->n; i++) {
+        struct serving_file *was = &s->files[i], now = file_at(s->list[i].path);
+        if (now.gone || now.id != was->id || !is_same_time(now.changed, was->changed))
+            was->gone = true;
+    }
 }
 
 static int add_item(struct serving *s, const char *name, const char *path, struct err *e)
@@ -86,7 +110,9 @@ static int add_item(struct serving *s, const char *name, const char *path, struc
     struct api_model m = {.keep_ns = s->keep_ns, .optional = true, .sample = SAMPLE_DEFAULTS};
     m.name = copy(s, name, strlen(name), e);
     m.path = m.name ? copy(s, path, strlen(path), e) : NULL;
-    return m.path ? add(s, &m, e) : e->code;
+    int rc = m.path ? add(s, &m, e) : e->code;
+    if (!rc) s->files[s->n - 1] = file_at(path);
+    return rc;
 }
 
 /* All of the folder that are not in the list. */
@@ -101,16 +127,13 @@ static int add_pulled(struct serving *s, struct err *e)
     int before = s->n;
     if (store_open(&store, false, e)) return e->code;
     if (stat(store.dir, &st)) st.st_mtim = (struct timespec){0};
-    bool same = s->changed.tv_sec == st.st_mtim.tv_sec && s->changed.tv_nsec == st.st_mtim.tv_nsec;
-    if (same && s->n) return 0;
+    if (is_same_time(s->changed, st.st_mtim) && s->n) return 0;
     s->changed = st.st_mtim;
+    find_gone(s);
     if (catalogue_open(&c, e)) return e->code;
     int rc = store_list(&store, &items, &n, e);
     for (size_t i = 0; i < n && !rc; i++) {
-        bool known = items[i].partial;
-        for (int k = 0; k < s->n && !known; k++)
-            known = api_model_is_called(&s->list[k], items[i].name);
-        if (known) continue;
+        if (items[i].partial || is_taken(s, items[i].name)) continue;
         store_path(&store, items[i].name, ".gguf", path);
         rc = add_item(s, items[i].name, path, e);
     }
@@ -120,12 +143,14 @@ static int add_pulled(struct serving *s, struct err *e)
     return rc;
 }
 
-int serving_more(struct serving *s)
+void serving_look(struct serving *s, struct api *a)
 {
     struct err ignored;
     int before = s->n;
     if (s->pulled && add_pulled(s, &ignored)) s->n = before;
-    return s->n - before;
+    for (int i = 0; i < before; i++)
+        if (s->files[i].gone) api_remove(a, &s->list[i]);
+    for (int i = before; i < s->n; i++) api_add(a, &s->list[i]);
 }
 
 int serving_find(struct serving *s, const struct cmd_list *named, const char *file, int64_t keep_ns,

@@ -1,6 +1,6 @@
 /* Which models `solvent serve` serves: those named by -m, which are loaded at the start and stay; those
  * of a file (model_ini.h); where neither is named, all that were pulled, and those that are pulled
- * meanwhile, loaded when they are asked for.
+ * meanwhile, loaded when they are asked for, and not those that are removed.
  */
 #ifndef SERVING_H
 #define SERVING_H
@@ -11,6 +11,7 @@
 #include "model_ini.h"
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include <time.h>
 
 enum { SERVING_MAX = 1024 };
@@ -20,7 +21,12 @@ struct serving {
     struct model_ini ini;
     struct api_model list[SERVING_MAX];
     int n, preloaded;
-    /* Of pulled models: */
+    /* Of pulled models, whose places in the list are never used again: */
+    struct serving_file {
+        bool gone; /* its file was removed, or is another one */
+        ino_t id;
+        struct timespec changed;
+    } files[SERVING_MAX];
     bool pulled;
     int64_t keep_ns;
     struct timespec changed; /* their folder, when it was read */
@@ -30,8 +36,8 @@ struct serving {
  * error too. */
 ERR_DOOR int serving_find(struct serving *s, const struct cmd_list *named, const char *file,
                           int64_t keep_ns, struct err *e);
-/* Pulled models that came since, into the list's end; how many. Looks only at a folder that changed. */
-int serving_more(struct serving *s);
+/* Adds pulled models that came since, and removes those that went. Looks only at a folder that changed. */
+void serving_look(struct serving *s, struct api *a);
 void serving_free(struct serving *s);
 
 #endif

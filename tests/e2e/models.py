@@ -372,9 +372,9 @@ def pulled_ones_are_served():
         shutil.copy(MODELS[2], store + "/vectors.gguf")
         shutil.copy(__file__, store + "/aaa.gguf")
         shutil.copy(MODELS[0], store + "/half.part")
-        with server("--memory", "100MiB", "--kv-mib", "16", models=(), env={"XDG_DATA_HOME": home}) as s:
+        with server("--memory", "100MiB", "--kv-mib", "16", "--ctx", "2048", models=(), env={"XDG_DATA_HOME": home}) as s:
             assert "aaa is left out" in s.said and '"model":"smollm2-135m"' in s.said
-            assert [m["id"] for m in json.loads(s.ask("GET", "/v1/models")[2])["data"]] == ["smollm2-135m", "vectors"]
+            assert names(s) == ["smollm2-135m", "vectors"]
             assert loaded(s) == {}
             say(s, "smollm2-135m")
             assert s.good("/v1/embeddings", model="vectors", input="x")["data"]
@@ -383,15 +383,34 @@ def pulled_ones_are_served():
             for path, name in ((__file__, "bad"), (MODELS[1], "later")):
                 shutil.copy(path, f"{store}/{name}.part")
                 os.rename(f"{store}/{name}.part", f"{store}/{name}.gguf")
-            s.wait(lambda: "later" in [m["id"] for m in json.loads(s.ask("GET", "/v1/models")[2])["data"]])
+            s.wait(lambda: "later" in names(s))
             assert say(s, "later")["model"] == "later" and s.post("/v1/chat/completions", model="bad", messages=HI)[0] == 404
-            # A file that is gone when it is wanted.
-            os.unlink(store + "/smollm2-135m.gguf")
+            # A file that is damaged when it is wanted.
             unload(s, "smollm2-135m")
+            with open(store + "/smollm2-135m.gguf", "wb") as f:
+                f.write(b"GGUF")
             status, headers, text = s.ask("POST", "/v1/chat/completions", {"model": "smollm2", "messages": HI})
             assert status == 503 and headers["Retry-After"] and home not in text.decode(), text
             assert "could not be loaded" in json.loads(text)["error"]["message"]
             assert s.good("/v1/embeddings", model="vectors", input="x")["data"]
+            # What is removed leaves, after those who have it; what comes in its place is served as it is.
+            with concurrent.futures.ThreadPoolExecutor(1) as pool:
+                long = pool.submit(s.good, "/v1/completions", model="later", prompt="Go on", max_tokens=1900, ignore_eos=True)
+                s.wait(lambda: loaded(s)["later"]["requests"] or long.done())
+                os.unlink(store + "/later.gguf")
+                os.rename(store + "/half.part", store + "/smollm2-135m.gguf")
+                s.wait(lambda: "later" not in names(s))
+                assert s.post("/v1/chat/completions", model="later", messages=HI)[0] == 404
+                assert "later" not in s.ask("GET", "/api/tags")[2].decode()
+                assert long.result()["usage"]["completion_tokens"] == 1900
+            s.wait(lambda: "later" not in loaded(s))
+            assert say(s, "smollm2")["model"] == "smollm2-135m" and names(s) == ["vectors", "smollm2-135m"]
+            text = s.ask("GET", "/metrics")[2].decode()
+            assert text.count('solvent_model_bytes{model_name="smollm2-135m"}') == 1, text
+
+
+def names(s):
+    return [m["id"] for m in json.loads(s.ask("GET", "/v1/models")[2])["data"]]
 
 
 def unused_ones_go():
