@@ -1,7 +1,8 @@
 /* Products with packed weights. Units of work are panels of 32 rows of all the matrices that share
  * an input. First the workers round the input rows to int8 together (of few, each all of them: that
- * is sooner done than waited for), then each takes panels and goes through their blocks, each used
- * for all tokens. Bias and residual are put where the product is then added, so no pass of their own.
+ * is sooner done than waited for), then each takes panels of a run of its own, so that what is fetched
+ * ahead is its own, at last those at the end of another's, and goes through their blocks, each used for
+ * all tokens. Bias and residual are put where the product is then added, so no pass of their own.
  * Matrices of F16 and BF16 go through tiles of 16-bit integers where the level is faster at those than
  * at float32. Matrices that share an input but not the way are jobs of their own.
  * A remainder is what rounding a row left, rounded again: with it the sum is as good as 15 bits. It
@@ -12,7 +13,6 @@
 #include <string.h>
 
 enum {
-    RUNS_MAX = 64, /* rows up to which reading the weights counts */
     BESIDE_MIN =
         8, /* rows from which they are computed beside the output: there they lie so far apart
                        that they share few places of the caches (Zen 3: 70 for 104 GMAC/s) */
@@ -36,7 +36,7 @@ struct job {
     int n;          /* rows of x and of the outputs */
     enum rest rest; /* that of row t is row n + t of the rounded ones */
     int64_t k;
-    long panels, chunk;
+    long panels;
     bool halved; /* in int8: some matrix asks for such scales */
     atomic_long rounded, refined;
 };
@@ -212,11 +212,36 @@ static void refine_row(struct job *j, struct nn__worker *w, int t)
     for (int i = 0; i < n; i++) panel(j, w, mm, which[i], t, 1, true);
 }
 
+static void set_runs(struct nn *nn, long panels)
+{
+    for (long i = 0; i < nn->threads; i++) {
+        uint64_t first = (uint64_t)(panels * i / nn->threads);
+        uint64_t end = (uint64_t)(panels * (i + 1) / nn->threads);
+        atomic_store_explicit(&nn->workers[i].run, end << 32 | first, memory_order_relaxed);
+    }
+}
+
+/* The first of its own run, else the last of another's; -1: all are taken. */
+static long take_panel(struct nn *nn, int worker)
+{
+    for (int i = 0; i < nn->threads; i++) {
+        _Atomic uint64_t *run = &nn->workers[(worker + i) % nn->threads].run;
+        uint64_t was = atomic_load_explicit(run, memory_order_relaxed), now;
+        while ((uint32_t)was < was >> 32) {
+            now = i ? was - (1ULL << 32) : was + 1;
+            if (atomic_compare_exchange_weak_explicit(run, &was, now, memory_order_relaxed,
+                                                      memory_order_relaxed))
+                return i ? (long)(now >> 32) : (long)(uint32_t)was;
+        }
+    }
+    return -1;
+}
+
 static void work(void *arg, int worker)
 {
     struct job *j = arg;
     struct nn__worker *w = &j->nn->workers[worker];
-    long t, at, end;
+    long t, at;
     if (j->way != IN_F32 && j->n <= NN__OWN_ROWS) {
         bind_rows(j, w, w->own_act);
         for (t = 0; t < j->n; t++) round_row(j, w, (int)t);
@@ -226,14 +251,13 @@ static void work(void *arg, int worker)
             round_row(j, w, (int)t);
         if (j->nn->threads > 1) pool_barrier(j->nn->pool);
     }
-    while ((at = nn__take(j->nn, j->panels, j->chunk, &end)) >= 0)
-        for (; at < end; at++) {
-            const struct nn_mm *mm = j->mm;
-            int64_t p = at, n;
-            while (p >= (n = (mm->w->rows + KERN_ROWS - 1) / KERN_ROWS)) p -= n, mm++;
-            panel(j, w, mm, p, 0, j->n, false);
-            if (j->rest == REST_OUTLIERS) panel(j, w, mm, p, 0, j->n, true);
-        }
+    while ((at = take_panel(j->nn, worker)) >= 0) {
+        const struct nn_mm *mm = j->mm;
+        int64_t p = at, n;
+        while (p >= (n = (mm->w->rows + KERN_ROWS - 1) / KERN_ROWS)) p -= n, mm++;
+        panel(j, w, mm, p, 0, j->n, false);
+        if (j->rest == REST_OUTLIERS) panel(j, w, mm, p, 0, j->n, true);
+    }
     if (j->rest != REST_TOP) return;
     if (j->nn->threads > 1) pool_barrier(j->nn->pool);
     while ((t = atomic_fetch_add_explicit(&j->refined, 1, memory_order_relaxed)) < j->n)
@@ -244,17 +268,12 @@ static void start(struct job *j)
 {
     struct nn *nn = j->nn;
     j->k = j->mm[0].w->k;
-    j->chunk = 1;
     j->way = way_of(nn, j->mm[0].w);
     for (int i = 0; i < j->n_mm; i++) {
         j->panels += (j->mm[i].w->rows + KERN_ROWS - 1) / KERN_ROWS;
         if (j->mm[i].w->fmt->scale == KERN_SCALE_K) j->halved = true;
     }
-    if (j->n <= RUNS_MAX) { /* long runs of memory for each worker, an even end */
-        j->chunk = j->panels / (8L * nn->threads);
-        if (j->chunk < 1) j->chunk = 1;
-        if (j->chunk > 16) j->chunk = 16;
-    }
+    set_runs(nn, j->panels);
     nn__run(nn, work, j);
 }
 
