@@ -3,6 +3,7 @@
 
 #include "catalogue.h"
 #include "store.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -128,7 +129,8 @@ static int add_pulled(struct serving *s, struct err *e)
     if (store_open(&store, false, e)) return e->code;
     if (stat(store.dir, &st)) st.st_mtim = (struct timespec){0};
     if (is_same_time(s->changed, st.st_mtim) && s->n) return 0;
-    s->changed = st.st_mtim;
+    /* A folder that changed a moment ago may change again at what its clock takes for the same time. */
+    s->changed = st.st_mtim.tv_sec + 1 < time(NULL) ? st.st_mtim : (struct timespec){0};
     find_gone(s);
     if (catalogue_open(&c, e)) return e->code;
     int rc = store_list(&store, &items, &n, e);
@@ -145,9 +147,12 @@ static int add_pulled(struct serving *s, struct err *e)
 
 void serving_look(struct serving *s, struct api *a)
 {
-    struct err ignored;
+    struct err e;
     int before = s->n;
-    if (s->pulled && add_pulled(s, &ignored)) s->n = before;
+    if (s->pulled && add_pulled(s, &e)) {
+        fprintf(stderr, "solvent: what was pulled meanwhile is not served: %s\n", e.msg);
+        s->n = before;
+    }
     for (int i = 0; i < before; i++)
         if (s->files[i].gone) api_remove(a, &s->list[i]);
     for (int i = before; i < s->n; i++) api_add(a, &s->list[i]);

@@ -19,8 +19,8 @@ struct nn__worker {
     uint8_t *own_act; /* [NN__OWN_ROWS] and their remainders */
     float *out;       /* [rows][32], a panel's */
     float *rest;      /* [k] what rounding a row left */
-    _Alignas(
-        64) _Atomic uint64_t run; /* panels nobody has taken yet: the first, and << 32 the end */
+    /* Panels of its own that nobody has taken yet: the first, and << 32 the end. */
+    _Alignas(64) _Atomic uint64_t run;
 };
 
 struct nn {

@@ -409,6 +409,19 @@ def pulled_ones_are_served():
             assert text.count('solvent_model_bytes{model_name="smollm2-135m"}') == 1, text
 
 
+def a_file_that_is_gone():
+    path = write("gone.gguf", "")
+    shutil.copy(MODELS[0], path)
+    s = start(ini=f"[gone]\nmodel = {path}\nkv = 4MiB\n")
+    try:
+        os.unlink(path)
+        status, headers, text = s.ask("POST", "/v1/chat/completions", {"model": "gone", "messages": HI})
+        assert status == 503 and headers["Retry-After"] and FOLDER.name not in text.decode(), text
+        assert "could not be loaded" in json.loads(text)["error"]["message"] and names(s) == ["gone"]
+    finally:
+        assert s.end() == 0
+
+
 def names(s):
     return [m["id"] for m in json.loads(s.ask("GET", "/v1/models")[2])["data"]]
 
@@ -462,5 +475,5 @@ def going_down():
 if __name__ == "__main__":
     sys.exit(run_tests([all_are_listed_none_is_loaded, loaded_when_asked_for, aliases, defaults_of_the_file, least_used_goes,
                         what_is_in_use_stays, all_at_once, who_leaves_while_waiting, what_can_never_fit, keep_alive, ps_tells],
-                       [ps_believes_nothing, ps_by_https, wrong_files, named_ones_stay, pulled_ones_are_served, unused_ones_go,
-                        a_queue_that_is_full, going_down], start))
+                       [ps_believes_nothing, ps_by_https, wrong_files, named_ones_stay, pulled_ones_are_served, a_file_that_is_gone,
+                        unused_ones_go, a_queue_that_is_full, going_down], start))

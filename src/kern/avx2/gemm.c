@@ -169,7 +169,9 @@ ALWAYS void some_tokens(const int quads, const enum how how, const bool k, const
     case 3: tokens(3, quads, how, k, mins, packed, j); break;
     case 4: tokens(4, quads, how, k, mins, packed, j); break;
     case 5: tokens(5, quads, how, k, mins, packed, j); break;
-    default: tokens(6, quads, how, k, mins, packed, j); break;
+    default:
+        if (!packed) tokens(6, quads, how, k, mins, packed, j);
+        break;
     }
 }
 
@@ -255,12 +257,13 @@ ALWAYS void gemm(float *out, size_t ld, const struct kern_tile *t, const struct 
     struct side side[TOKENS];
     _Alignas(64) int8_t wide[TOKENS][2 * KERN_K];
     _Alignas(32) float sums[TOKENS][KERN_ROWS];
+    const int most = packed ? TOKENS - 1 : TOKENS;
     int step, columns = 4 * quads;
     int centre = how != CENTRED ? 0 : f->mins ? 1 << (f->bits - 1) : f->bias;
     int bias = centre - (f->levels ? 128 : f->bias), groups = ng * KERN_GROUP / columns;
     bool biased = how == WIDE || (!k && mins == (how == CENTRED));
     const uint8_t *next = t->next, *last = next + t->next_bytes;
-    size_t pieces = (size_t)(2 * groups * ((n + TOKENS - 1) / TOKENS));
+    size_t pieces = (size_t)(2 * groups * ((n + most - 1) / most));
     size_t each = (t->next_bytes / pieces + 63) / 64 * 64;
     for (int i = 0; i < n; i += step, out += (size_t)step * ld) {
         const int8_t *q = a->q + row * KERN_K;
@@ -274,7 +277,7 @@ ALWAYS void gemm(float *out, size_t ld, const struct kern_tile *t, const struct 
                         0,
                         next,
                         each};
-        step = n - i < TOKENS ? n - i : TOKENS;
+        step = n - i < most ? n - i : most;
         for (int s = 0; s < step; s++, row++) {
             begin(sums[s], add && !k ? out + (size_t)s * ld : NULL);
             if (how == WIDE) widen_row(wide[s], q + s * KERN_K);
