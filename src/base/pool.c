@@ -52,14 +52,12 @@ static void move_apart(struct pool *p)
     for (int i = 0; i < p->n; i++)
         here += atomic_load_explicit(&p->workers[i].cpu, memory_order_relaxed) == own;
     int64_t now = clock_ns(), moved = atomic_load(&p->moved_ns);
-    if (here < 2 || now - moved < MOVE_NS ||
-        !atomic_compare_exchange_strong(&p->moved_ns, &moved, now) ||
-        sched_getaffinity(0, sizeof all, &all))
-        return;
+    if (here < 2 || now - moved < MOVE_NS || sched_getaffinity(0, sizeof all, &all)) return;
     free = all;
     for (int i = 0; i < p->n; i++)
         if ((cpu = atomic_load(&p->workers[i].cpu)) >= 0) CPU_CLR((size_t)cpu, &free);
-    if (CPU_COUNT(&free) && !sched_setaffinity(0, sizeof free, &free))
+    if (CPU_COUNT(&free) && atomic_compare_exchange_strong(&p->moved_ns, &moved, now) &&
+        !sched_setaffinity(0, sizeof free, &free))
         sched_setaffinity(0, sizeof all, &all);
 }
 
