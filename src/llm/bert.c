@@ -91,7 +91,7 @@ static void layer(const struct llm *m, int l, const struct llm__pass *p)
     nn_matmul(nn, (struct nn_mm[]){{s->q, &w->wq, w->bq, false}, {s->k, &w->wk, w->bk, false}}, 2,
               s->x, n);
     nn_matmul_outliers(nn, &(struct nn_mm){s->v, &w->wv, w->bv, false}, s->x, n);
-    nn_kv_put(nn, p->kv, 0, p->spans, p->n_spans, s->k, s->v);
+    nn_kv_put(nn, p->kv, 0, p->spans, p->n_spans, s->k, s->v, (struct nn_turn){0});
     struct nn_attn a = {.heads = d->heads, .scale = 1 / sqrtf((float)d->d_head), .whole = true};
     nn_attention(nn, s->o, s->q, &a, p->kv, 0, p->spans, p->n_spans);
     nn_matmul(nn, &(struct nn_mm){s->x, &w->wo, w->bo, true}, 1, s->o, n);

@@ -71,35 +71,33 @@ static void layer(const struct llm *m, int l, const struct llm__pass *p)
     const struct llm__dims *d = &m->dims;
     const struct llm__scratch *s = &m->s;
     struct nn *nn = p->nn;
-    int n = p->n, local = w->sliding && m->rope[1].d_rot;
+    int n = p->n;
+    bool local = w->sliding && m->rope[1].d_rot;
 
-    nn_rms_norm(nn, s->h, s->x, w->att_norm, n, d->d, d->eps);
-    nn_matmul(nn,
-              (struct nn_mm[]){{s->q, &w->wq, NULL, false},
-                               {s->k, &w->wk, NULL, false},
-                               {s->v, &w->wv, NULL, false}},
-              3, s->h, n);
-    if (w->q_norm) nn_rms_norm(nn, s->q, s->q, w->q_norm, n * d->heads, d->d_head, d->eps);
-    if (w->k_norm) nn_rms_norm(nn, s->k, s->k, w->k_norm, n * d->kv_heads, d->d_head, d->eps);
-    nn_rope(nn, s->q, &m->rope[local], s->rope[local], n, d->heads, d->d_head);
-    nn_rope(nn, s->k, &m->rope[local], s->rope[local], n, d->kv_heads, d->d_head);
-    nn_kv_put(nn, p->kv, l, p->spans, p->n_spans, s->k, s->v);
+    struct nn_in in = llm__normed(m, w->att_norm);
+
+    nn_matmul_of(nn,
+                 (struct nn_mm[]){{s->q, &w->wq, NULL, false},
+                                  {s->k, &w->wk, NULL, false},
+                                  {s->v, &w->wv, NULL, false}},
+                 3, &in, n);
+    nn_kv_put(nn, p->kv, l, p->spans, p->n_spans, s->k, s->v, llm__turn(m, w->k_norm, local));
     struct nn_attn a = {.heads = d->heads,
                         .scale = w->scale,
                         .softcap = w->softcap,
-                        .window = w->sliding ? d->window : 0};
+                        .window = w->sliding ? d->window : 0,
+                        .turn = llm__turn(m, w->q_norm, local)};
     nn_attention(nn, s->o, s->q, &a, p->kv, l, p->spans, p->n_spans);
     nn_matmul(nn, &(struct nn_mm){s->h, &w->wo, NULL, false}, 1, s->o, n);
-    nn_rms_norm(nn, s->h, s->h, w->att_post, n, d->d, d->eps);
-    nn_add(nn, s->x, s->h, n, d->d);
+    nn_add_rms_norm(nn, s->x, s->h, w->att_post, n, d->d, d->eps);
 
-    nn_rms_norm(nn, s->h, s->x, w->ffn_norm, n, d->d, d->eps);
-    nn_matmul(nn, (struct nn_mm[]){{s->gate, &w->gate, NULL, false}, {s->up, &w->up, NULL, false}},
-              2, s->h, n);
-    nn_gelu_mul(nn, s->gate, s->up, n, d->ff);
-    nn_matmul(nn, &(struct nn_mm){s->h, &w->down, NULL, false}, 1, s->gate, n);
-    nn_rms_norm(nn, s->h, s->h, w->ffn_post, n, d->d, d->eps);
-    nn_add(nn, s->x, s->h, n, d->d);
+    in = llm__normed(m, w->ffn_norm);
+    nn_matmul_of(nn,
+                 (struct nn_mm[]){{s->gate, &w->gate, NULL, false}, {s->up, &w->up, NULL, false}},
+                 2, &in, n);
+    in = llm__gated(m, true);
+    nn_matmul_of(nn, &(struct nn_mm){s->h, &w->down, NULL, false}, 1, &in, n);
+    nn_add_rms_norm(nn, s->x, s->h, w->ffn_post, n, d->d, d->eps);
 }
 
 const struct llm__family llm__gemma = {.archs = {"gemma2", "gemma3"}, .open = open, .layer = layer};

@@ -66,6 +66,23 @@ struct llm {
     int max_rows;
 };
 
+/* Inputs of products: the RMS norm of x; gate and up, joined by SiLU or GELU. */
+static inline struct nn_in llm__normed(const struct llm *m, const float *norm)
+{
+    return (struct nn_in){.x = m->s.x, .norm = norm, .eps = m->dims.eps, .made = m->s.h};
+}
+
+static inline struct nn_in llm__gated(const struct llm *m, bool gelu)
+{
+    return (struct nn_in){.x = m->s.gate, .up = m->s.up, .gelu = gelu, .made = m->s.gate};
+}
+
+/* Queries or keys of a step, with their norm if there is one; `local` layers have angles of their own. */
+static inline struct nn_turn llm__turn(const struct llm *m, const float *norm, bool local)
+{
+    return (struct nn_turn){norm, m->dims.eps, &m->rope[local], m->s.rope[local]};
+}
+
 extern const struct llm__family llm__bert, llm__gemma, llm__llama, llm__qwen;
 
 /* Loader. After a failure the calls do nothing; llm__load_ok tells. */

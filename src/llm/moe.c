@@ -44,6 +44,7 @@ void llm__moe(const struct llm *m, const struct llm__pass *p, const struct llm__
 {
     const struct llm__dims *d = &m->dims;
     const struct llm__scratch *s = &m->s;
+    const struct nn_in gated = llm__gated(m, false);
     int n = p->n, used = d->experts_used;
     float *weight = s->route + (size_t)n * (size_t)d->experts, *weights = weight + n * used;
     int *rows = s->chosen + n * used;
@@ -58,8 +59,7 @@ void llm__moe(const struct llm *m, const struct llm__pass *p, const struct llm__
             p->nn,
             (struct nn_mm[]){{s->gate, &w->gate[e], NULL, false}, {s->up, &w->up[e], NULL, false}},
             2, s->routed, count);
-        nn_silu_mul(p->nn, s->gate, s->up, count, d->ff);
-        nn_matmul(p->nn, &(struct nn_mm){s->routed, &w->down[e], NULL, false}, 1, s->gate, count);
+        nn_matmul_of(p->nn, &(struct nn_mm){s->routed, &w->down[e], NULL, false}, 1, &gated, count);
         for (int i = 0; i < count; i++) {
             float *x = s->x + (size_t)rows[i] * (size_t)d->d;
             const float *y = s->routed + (size_t)i * (size_t)d->d;

@@ -46,26 +46,26 @@ static void layer(const struct llm *m, int l, const struct llm__pass *p)
     struct nn *nn = p->nn;
     int n = p->n;
 
-    nn_rms_norm(nn, s->h, s->x, w->att_norm, n, d->d, d->eps);
-    nn_matmul(nn,
-              (struct nn_mm[]){{s->q, &w->wq, w->bq, false},
-                               {s->k, &w->wk, w->bk, false},
-                               {s->v, &w->wv, w->bv, false}},
-              3, s->h, n);
-    if (w->q_norm) nn_rms_norm(nn, s->q, s->q, w->q_norm, n * d->heads, d->d_head, d->eps);
-    if (w->k_norm) nn_rms_norm(nn, s->k, s->k, w->k_norm, n * d->kv_heads, d->d_head, d->eps);
-    nn_rope(nn, s->q, &m->rope[0], s->rope[0], n, d->heads, d->d_head);
-    nn_rope(nn, s->k, &m->rope[0], s->rope[0], n, d->kv_heads, d->d_head);
-    nn_kv_put(nn, p->kv, l, p->spans, p->n_spans, s->k, s->v);
-    struct nn_attn a = {.heads = d->heads, .scale = 1 / sqrtf((float)d->d_head)};
+    struct nn_in in = llm__normed(m, w->att_norm);
+
+    nn_matmul_of(nn,
+                 (struct nn_mm[]){{s->q, &w->wq, w->bq, false},
+                                  {s->k, &w->wk, w->bk, false},
+                                  {s->v, &w->wv, w->bv, false}},
+                 3, &in, n);
+    nn_kv_put(nn, p->kv, l, p->spans, p->n_spans, s->k, s->v, llm__turn(m, w->k_norm, false));
+    struct nn_attn a = {.heads = d->heads,
+                        .scale = 1 / sqrtf((float)d->d_head),
+                        .turn = llm__turn(m, w->q_norm, false)};
     nn_attention(nn, s->o, s->q, &a, p->kv, l, p->spans, p->n_spans);
     nn_matmul(nn, &(struct nn_mm){s->x, &w->wo, NULL, true}, 1, s->o, n);
 
-    nn_rms_norm(nn, s->h, s->x, w->ffn_norm, n, d->d, d->eps);
-    nn_matmul(nn, (struct nn_mm[]){{s->gate, &w->gate, NULL, false}, {s->up, &w->up, NULL, false}},
-              2, s->h, n);
-    nn_silu_mul(nn, s->gate, s->up, n, d->ff);
-    nn_matmul(nn, &(struct nn_mm){s->x, &w->down, NULL, true}, 1, s->gate, n);
+    in = llm__normed(m, w->ffn_norm);
+    nn_matmul_of(nn,
+                 (struct nn_mm[]){{s->gate, &w->gate, NULL, false}, {s->up, &w->up, NULL, false}},
+                 2, &in, n);
+    in = llm__gated(m, false);
+    nn_matmul_of(nn, &(struct nn_mm){s->x, &w->down, NULL, true}, 1, &in, n);
 }
 
 const struct llm__family llm__qwen = {.archs = {"qwen2", "qwen3"}, .open = open, .layer = layer};

@@ -2,7 +2,8 @@
  * fill KERN_ATTN_ROWS rows with the heads of the group; it walks the pages its queries can see, so
  * a sliding window costs only its width. Pages are walked in segments of fixed places, whose results
  * are joined in order (as FlashDecoding does, Dao et al. 2023): where units are too few for the
- * workers, segments are tasks of their own, and it changes no bit. */
+ * workers, segments are tasks of their own, and it changes no bit. Heads are normed and rotated
+ * where they are read. */
 #include "nn_int.h"
 
 #include <math.h>
@@ -22,8 +23,21 @@ struct put_job {
     const struct nn_kv *kv;
     int layer;
     const struct nn_span *spans;
-    const float *k, *v;
+    float *k;
+    const float *v;
+    struct nn_turn turn;
 };
+
+/* Heads of a row of the step. */
+static void turn_heads(const struct nn *nn, const struct nn_turn *turn, int row, float *x,
+                       int heads, int d)
+{
+    const struct nn_rope *r = turn->rope;
+    for (int h = 0; h < heads; h++, x += d) {
+        if (turn->norm) nn->k->rms_norm(x, x, turn->norm, d, turn->eps);
+        if (r) nn->k->rope(x, turn->table + (size_t)row * (size_t)r->d_rot, r->d_rot, r->kind);
+    }
+}
 
 /* Keys (or values) of one head, n rows of the step from `x` on, to the slots from `slot` on. Keys are
  * turned: a line of the page is one dimension, and belongs to one worker. */
@@ -69,9 +83,13 @@ static void put_page(const struct nn *nn, void *arg, int unit)
     if (from < s->pos) from = s->pos;
     if (end > s->pos + s->n) end = s->pos + s->n;
     size_t d = (size_t)j->kv->d_head, heads = (size_t)j->kv->heads;
-    size_t row = (size_t)(s->row + from - s->pos) * heads * d;
+    int first = s->row + from - s->pos;
+    size_t row = (size_t)first * heads * d;
     size_t size = nn_kv_page_bytes(j->kv) / 2 / heads;
     uint8_t *page = page_at(j->kv, j->layer, s->pages[at]);
+    for (int r = 0; r < end - from; r++)
+        turn_heads(nn, &j->turn, first + r, j->k + row + (size_t)r * heads * d, j->kv->heads,
+                   j->kv->d_head);
     for (size_t h = 0; h < heads; h++) {
         put_keys(j->kv, nn->k, page + h * size, from % KERN_PAGE, end - from, j->k + row + h * d);
         put_values(j->kv, nn->k, page + (heads + h) * size, from % KERN_PAGE, end - from,
@@ -80,9 +98,9 @@ static void put_page(const struct nn *nn, void *arg, int unit)
 }
 
 void nn_kv_put(struct nn *nn, const struct nn_kv *kv, int layer, const struct nn_span *s,
-               int n_spans, const float *k, const float *v)
+               int n_spans, float *k, const float *v, struct nn_turn turn)
 {
-    struct put_job j = {kv, layer, s, k, v};
+    struct put_job j = {kv, layer, s, k, v, turn};
     int units = 0, rows = s[n_spans - 1].row + s[n_spans - 1].n;
     for (int i = 0; i < n_spans; i++) units += pages_of(&s[i]);
     nn__rows(nn, put_page, &j, units, 4L * kv->heads * kv->d_head * rows / units);
@@ -216,8 +234,10 @@ static void take_queries(const struct attn_job *j, struct nn__worker *w, const s
 {
     int d = j->kv->d_head;
     for (int r = 0; r < u->m; r++) {
-        const float *q = j->q + row_at(j, u, r);
-        for (int i = 0; i < d; i++) w->q[r * d + i] = q[i] * j->a->scale;
+        float *q = w->q + r * d;
+        memcpy(q, j->q + row_at(j, u, r), (size_t)d * sizeof *q);
+        turn_heads(j->nn, &j->a->turn, u->span->row + u->first + r / j->group, q, 1, d);
+        for (int i = 0; i < d; i++) q[i] *= j->a->scale;
     }
 }
 

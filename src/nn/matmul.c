@@ -1,8 +1,9 @@
 /* Products with packed weights. Units of work are panels of 32 rows of all the matrices that share
- * an input. First the workers round the input rows to int8 together (of few, each all of them: that
- * is sooner done than waited for), then each takes panels of a run of its own, so that what is fetched
- * ahead is its own, at last those at the end of another's, and goes through their blocks, each used for
- * all tokens. Bias and residual are put where the product is then added, so no pass of their own.
+ * an input. First the workers make the input rows (a norm, or gate and up joined) and round them to
+ * int8 together (of few, each all of them: that is sooner done than waited for), then each takes
+ * panels of a run of its own, so that what is fetched ahead is its own, at last those at the end of
+ * another's, and goes through their blocks, each used for all tokens. Bias and residual are put where
+ * the product is then added, so no pass of their own.
  * Matrices of F16 and BF16 go through tiles of 16-bit integers where the level is faster at those than
  * at float32. Matrices that share an input but not the way are jobs of their own.
  * A remainder is what rounding a row left, rounded again: with it the sum is as good as 15 bits. It
@@ -32,8 +33,8 @@ struct job {
     enum way way;
     const struct nn_mm *mm;
     int n_mm;
-    const float *x;
-    int n;          /* rows of x and of the outputs */
+    struct nn_in in;
+    int n;          /* rows of the input and of the outputs */
     enum rest rest; /* that of row t is row n + t of the rounded ones */
     int64_t k;
     long panels;
@@ -102,7 +103,7 @@ static void panel_tiles(struct job *j, struct nn__worker *w, const struct nn_mm 
         if (j->way == IN_F32) {
             int width = j->k - at < KERN_K ? (int)(j->k - at) : KERN_K;
             k->unpack_f32(w->w, f, p, ng);
-            k->gemm_f32(out, ld, w->w, width, j->x + at, (size_t)j->k, n, add);
+            k->gemm_f32(out, ld, w->w, width, j->in.x + at, (size_t)j->k, n, add);
         } else if (j->way == IN_INT16) {
             k->unpack_i16(&w->tile16, f, p, ng);
             k->gemm_i16(out, ld, &w->tile16, ng, &w->act16, (int)(at / KERN_K), n, add);
@@ -156,10 +157,25 @@ static bool has_outlier(const float *x, int n)
     return most * (float)n > OUTLIER * OUTLIER * sum;
 }
 
+static const float *input_row(const struct job *j, struct nn__worker *w, int t)
+{
+    const struct kern *k = j->nn->k;
+    size_t at = (size_t)t * (size_t)j->k;
+    const float *x = j->in.x + at;
+    if (j->in.norm) {
+        k->rms_norm(w->row, x, j->in.norm, (int)j->k, j->in.eps);
+        return w->row;
+    }
+    if (!j->in.up) return x;
+    memcpy(w->row, x, (size_t)j->k * sizeof *x);
+    (j->in.gelu ? k->gelu_mul : k->silu_mul)(w->row, j->in.up + at, (int)j->k);
+    return w->row;
+}
+
 /* Row t and its remainder. */
 static void round_row(struct job *j, struct nn__worker *w, int t)
 {
-    const float *x = j->x + (size_t)t * (size_t)j->k;
+    const float *x = input_row(j, w, t);
     if (j->way == IN_INT16) {
         j->nn->k->act_i16(&w->act16, t, x, j->k);
         return;
@@ -172,9 +188,9 @@ static void round_row(struct job *j, struct nn__worker *w, int t)
         const int8_t *q = w->act.q + row * KERN_K + c;
         int n = j->k - at < KERN_GROUP ? (int)(j->k - at) : KERN_GROUP;
         bool wanted = j->rest == REST_TOP || has_outlier(x + at, n);
-        for (int i = 0; i < n; i++) w->rest[at + i] = wanted ? x[at + i] - (float)q[i] * scale : 0;
+        for (int i = 0; i < n; i++) w->row[at + i] = wanted ? x[at + i] - (float)q[i] * scale : 0;
     }
-    j->nn->k->act(&w->act, j->n + t, w->rest, j->k);
+    j->nn->k->act(&w->act, j->n + t, w->row, j->k);
 }
 
 /* Largest of the outputs of a panel. */
@@ -277,12 +293,32 @@ static void start(struct job *j)
     nn__run(nn, work, j);
 }
 
-void nn_matmul(struct nn *nn, const struct nn_mm *mm, int n_mm, const float *x, int n)
+/* In a pass of their own: products in float32 read their rows once a panel. */
+static struct nn_in made(struct nn *nn, const struct nn_in *in, int n, int k)
 {
+    if (in->norm) {
+        nn_rms_norm(nn, in->made, in->x, in->norm, n, k, in->eps);
+        return (struct nn_in){.x = in->made};
+    }
+    if (in->up) (in->gelu ? nn_gelu_mul : nn_silu_mul)(nn, in->made, in->up, n, k);
+    return (struct nn_in){.x = in->x};
+}
+
+void nn_matmul_of(struct nn *nn, const struct nn_mm *mm, int n_mm, const struct nn_in *in, int n)
+{
+    struct nn_in rows = *in;
+    bool make = false;
+    for (int i = 0; i < n_mm; i++) make |= way_of(nn, mm[i].w) == IN_F32;
+    if (make) rows = made(nn, in, n, (int)mm[0].w->k);
     for (int i = 0, some = 1; i < n_mm; i += some, some = 1) {
         while (i + some < n_mm && way_of(nn, mm[i + some].w) == way_of(nn, mm[i].w)) some++;
-        start(&(struct job){.nn = nn, .mm = mm + i, .n_mm = some, .x = x, .n = n});
+        start(&(struct job){.nn = nn, .mm = mm + i, .n_mm = some, .in = rows, .n = n});
     }
+}
+
+void nn_matmul(struct nn *nn, const struct nn_mm *mm, int n_mm, const float *x, int n)
+{
+    nn_matmul_of(nn, mm, n_mm, &(struct nn_in){.x = x}, n);
 }
 
 /* In parts whose rows and remainders fit what was reserved. */
@@ -299,7 +335,7 @@ static void with_rest(struct nn *nn, const struct nn_mm *mm, const float *x, int
         start(&(struct job){.nn = nn,
                             .mm = &some,
                             .n_mm = 1,
-                            .x = x + (size_t)t * (size_t)mm->w->k,
+                            .in = {.x = x + (size_t)t * (size_t)mm->w->k},
                             .n = part,
                             .rest = rest});
     }

@@ -62,7 +62,7 @@ int nn_reserve(struct nn *nn, int rows, int64_t k, struct err *e)
     for (int i = 0; i < nn->threads; i++) {
         if (!nn->exact) nn->workers[i].own_act = (uint8_t *)nn->act + all_act + (size_t)i * own_act;
         nn->workers[i].out = nn->outs + (size_t)i * own;
-        nn->workers[i].rest = nn->workers[i].out + (size_t)rows * KERN_ROWS;
+        nn->workers[i].row = nn->workers[i].out + (size_t)rows * KERN_ROWS;
     }
     return 0;
 }
@@ -168,6 +168,26 @@ void nn_rms_norm(struct nn *nn, float *out, const float *x, const float *w, int 
     nn__rows(nn, norm_row, &(struct row_job){out, x, w, NULL, d, eps}, n, d);
 }
 
+struct add_job {
+    float *x, *h;
+    const float *w;
+    int d;
+    float eps;
+};
+
+static void add_norm_row(const struct nn *nn, void *arg, int i)
+{
+    struct add_job *j = arg;
+    float *h = j->h + (size_t)i * (size_t)j->d;
+    nn->k->rms_norm(h, h, j->w, j->d, j->eps);
+    nn->k->add(j->x + (size_t)i * (size_t)j->d, h, j->d);
+}
+
+void nn_add_rms_norm(struct nn *nn, float *x, float *h, const float *w, int n, int d, float eps)
+{
+    nn__rows(nn, add_norm_row, &(struct add_job){x, h, w, d, eps}, n, 2L * d);
+}
+
 static void layer_norm_row(const struct nn *nn, void *arg, int i)
 {
     struct row_job *j = arg;
@@ -239,20 +259,17 @@ void nn_softcap(struct nn *nn, float *x, int n, int d, float cap)
     nn__rows(nn, softcap_row, &(struct row_job){x, NULL, NULL, NULL, d, cap}, n, d);
 }
 
-struct rope_job {
-    float *x;
-    const float *table;
-    float *fill;
+struct table_job {
+    float *table;
     const struct nn_rope *r;
     const int *pos;
-    int heads, d_head;
 };
 
 static void table_row(const struct nn *nn, void *arg, int i)
 {
-    struct rope_job *j = arg;
+    struct table_job *j = arg;
     int half = j->r->d_rot / 2;
-    float *t = j->fill + (size_t)i * (size_t)j->r->d_rot;
+    float *t = j->table + (size_t)i * (size_t)j->r->d_rot;
     (void)nn;
     for (int p = 0; p < half; p++) {
         double angle = j->pos[i] * j->r->freq[p];
@@ -263,21 +280,5 @@ static void table_row(const struct nn *nn, void *arg, int i)
 
 void nn_rope_table(struct nn *nn, const struct nn_rope *r, float *table, const int *pos, int n)
 {
-    nn__rows(nn, table_row, &(struct rope_job){.fill = table, .r = r, .pos = pos}, n,
-             20L * r->d_rot);
-}
-
-static void rope_row(const struct nn *nn, void *arg, int i)
-{
-    struct rope_job *j = arg;
-    for (int h = 0; h < j->heads; h++)
-        nn->k->rope(j->x + ((size_t)i * (size_t)j->heads + (size_t)h) * (size_t)j->d_head,
-                    j->table + (size_t)i * (size_t)j->r->d_rot, j->r->d_rot, j->r->kind);
-}
-
-void nn_rope(struct nn *nn, float *x, const struct nn_rope *r, const float *table, int n, int heads,
-             int d_head)
-{
-    struct rope_job j = {.x = x, .table = table, .r = r, .heads = heads, .d_head = d_head};
-    nn__rows(nn, rope_row, &j, n, (long)heads * d_head);
+    nn__rows(nn, table_row, &(struct table_job){table, r, pos}, n, 20L * r->d_rot);
 }

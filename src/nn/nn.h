@@ -60,6 +60,17 @@ struct nn_mm {
 };
 /* All n_mm products share x. */
 void nn_matmul(struct nn *nn, const struct nn_mm *mm, int n_mm, const float *x, int n);
+/* As nn_matmul, of rows that are made where they are rounded, without a pass of their own: the RMS norm
+ * of x, or act(x) * up. */
+struct nn_in {
+    const float *x;    /* [n][k] */
+    const float *norm; /* weights [k], or NULL */
+    float eps;         /* of the norm */
+    const float *up;   /* [n][k], or NULL */
+    bool gelu;         /* act is GELU in tanh form, else SiLU */
+    float *made;       /* [n][k] for such rows, not to be read afterwards; with `up`, x itself */
+};
+void nn_matmul_of(struct nn *nn, const struct nn_mm *mm, int n_mm, const struct nn_in *in, int n);
 
 /* One product, with activations as good as 15 bits where int8 loses most: in groups of 32 columns with
  * an outlier; for the largest outputs of a row (and their neighbours), which decide what is sampled. In
@@ -70,6 +81,8 @@ void nn_matmul_top(struct nn *nn, const struct nn_mm *mm, const float *x, int n)
 /* out and x may be the same; w [d] may be NULL. */
 void nn_rms_norm(struct nn *nn, float *out, const float *x, const float *w, int n, int d,
                  float eps);
+/* x += RMS norm of h, which is not to be read afterwards. */
+void nn_add_rms_norm(struct nn *nn, float *x, float *h, const float *w, int n, int d, float eps);
 /* LayerNorm; out and x may be the same. */
 void nn_layer_norm(struct nn *nn, float *out, const float *x, const float *w, const float *b, int n,
                    int d, float eps);
@@ -88,9 +101,14 @@ struct nn_rope {
 };
 /* table [n][2][d_rot / 2] for the positions of a step. */
 void nn_rope_table(struct nn *nn, const struct nn_rope *r, float *table, const int *pos, int n);
-/* x [n][heads][d_head], rotated in place. */
-void nn_rope(struct nn *nn, float *x, const struct nn_rope *r, const float *table, int n, int heads,
-             int d_head);
+/* What becomes of the heads of a step's rows where they are read, of queries by attention and of keys
+ * before they are stored: a RMS norm each, then RoPE. */
+struct nn_turn {
+    const float *norm; /* weights [d_head], or NULL: none */
+    float eps;
+    const struct nn_rope *rope; /* NULL: none */
+    const float *table;
+};
 
 /* KV cache: pages of KERN_PAGE tokens, one page id for all layers. Keys [kv_heads][d_head][32],
  * then values [kv_heads][32][d_head], F16 or float32. */
@@ -108,9 +126,9 @@ struct nn_span {
     int row, n;           /* rows row .. row + n - 1 of the step */
 };
 
-/* Stores k, v [rows][kv->heads][d_head] of every span. */
+/* Stores k, v [rows][kv->heads][d_head] of every span; k is turned in place. */
 void nn_kv_put(struct nn *nn, const struct nn_kv *kv, int layer, const struct nn_span *s,
-               int n_spans, const float *k, const float *v);
+               int n_spans, float *k, const float *v, struct nn_turn turn);
 
 struct nn_attn {
     int heads;     /* of queries; a multiple of kv->heads */
@@ -118,6 +136,7 @@ struct nn_attn {
     float softcap; /* 0: off */
     int window;    /* 0: all earlier tokens; else this many, the token itself among them */
     bool whole;    /* a row sees all rows of its span, which begins at position 0; no window */
+    struct nn_turn turn; /* of the queries */
 };
 /* out, q [rows][heads][d_head]; causal unless whole. heads / kv->heads is at most KERN_ATTN_ROWS. */
 void nn_attention(struct nn *nn, float *out, const float *q, const struct nn_attn *a,

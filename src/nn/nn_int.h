@@ -18,7 +18,7 @@ struct nn__worker {
     struct kern_act16 act16;
     uint8_t *own_act; /* [NN__OWN_ROWS] and their remainders */
     float *out;       /* [rows][32], a panel's */
-    float *rest;      /* [k] what rounding a row left */
+    float *row;       /* [k] a row as it is made, or what rounding one left */
     /* Panels of its own that nobody has taken yet: the first, and << 32 the end. */
     _Alignas(64) _Atomic uint64_t run;
 };

@@ -139,7 +139,7 @@ static void attention_of(int threads, bool f32, int window, float softcap)
         keys[s] = random_floats(size), values[s] = random_floats(size);
         for (int p = 0; p < 8; p++) pages[s][p] = p * SEQS + s;
         struct nn_span before = {pages[s], 0, 0, old[s]};
-        if (old[s]) nn_kv_put(nn, &kv, 0, &before, 1, keys[s], values[s]);
+        if (old[s]) nn_kv_put(nn, &kv, 0, &before, 1, keys[s], values[s], (struct nn_turn){0});
         spans[s] = (struct nn_span){pages[s], old[s], row, fresh[s]};
         row += fresh[s];
     }
@@ -152,7 +152,7 @@ static void attention_of(int threads, bool f32, int window, float softcap)
         memcpy(k + at, keys[s] + from, (size_t)(fresh[s] * KV_HEADS * D) * 4);
         memcpy(v + at, values[s] + from, (size_t)(fresh[s] * KV_HEADS * D) * 4);
     }
-    nn_kv_put(nn, &kv, 0, spans, SEQS, k, v);
+    nn_kv_put(nn, &kv, 0, spans, SEQS, k, v, (struct nn_turn){0});
     struct nn_attn a = {.heads = HEADS, .scale = 0.25f, .softcap = softcap, .window = window};
     nn_attention(nn, out, q, &a, &kv, 0, spans, SEQS);
     for (int s = 0; s < SEQS; s++)
@@ -188,7 +188,7 @@ static void attention_to_the_whole_text(void **state)
             for (int p = 0; p < 3; p++) pages[s][p] = p * SEQS + s;
             spans[s] = (struct nn_span){pages[s], 0, row, lengths[s]};
         }
-        nn_kv_put(nn, &kv, 0, spans, SEQS, k, values);
+        nn_kv_put(nn, &kv, 0, spans, SEQS, k, values, (struct nn_turn){0});
         struct nn_attn a = {.heads = HEADS, .scale = 0.25f, .whole = true};
         nn_attention(nn, out, q, &a, &kv, 0, spans, SEQS);
         for (int s = 0; s < SEQS; s++)
@@ -226,10 +226,82 @@ static void rows_do_not_see_each_other(void **state)
     nn_matmul(nn, &(struct nn_mm){together, &m, NULL, false}, 1, x, N);
     for (int t = 0; t < N; t++) {
         nn_matmul(nn, &(struct nn_mm){alone, &m, NULL, false}, 1, x + t * K, 1);
-        for (int r = 0; r < ROWS; r++) assert_float_equal(alone[r], together[t * ROWS + r], 1e-4f);
+        assert_memory_equal(alone, together + t * ROWS, sizeof alone);
     }
     free(w), free(x), free(q), free(m.data);
     nn_close(nn);
+}
+
+/* Rows made on the way into a product, as those of a pass of its own: the same bits. */
+static void rows_made_on_the_way(void **state)
+{
+    enum { ROWS = 70, K = 288, N = 15 };
+    (void)state;
+    for (int i = 0; i < 24; i++) {
+        int threads = 1 + i % 3, n = i % 8 < 4 ? 1 + i % 4 : N;
+        struct nn *nn = open_nn(threads, i >= 18);
+        float *w = random_floats(ROWS * K), *x = random_floats(N * K), *by = random_floats(N * K);
+        float way[N * ROWS], pass[N * ROWS], *made = malloc(N * K * sizeof *made);
+        uint8_t *q = rows_q8(w, ROWS, K);
+        struct nn_mat m;
+        assert_true(nn_mat_shape(&m, QUANT_Q8_0, ROWS, K));
+        m.data = aligned_alloc(64, nn_mat_bytes(&m));
+        nn_mat_pack(nn, &m, q);
+        struct nn_in in = {.x = x, .made = made, .norm = by, .eps = 1e-5f};
+        if (i % 3) in = (struct nn_in){.x = x, .made = x, .up = by, .gelu = i % 3 == 1};
+        memcpy(made, x, N * K * sizeof *made);
+        if (i % 3 == 0)
+            nn_rms_norm(nn, made, x, by, n, K, 1e-5f);
+        else
+            (in.gelu ? nn_gelu_mul : nn_silu_mul)(nn, made, by, n, K);
+        nn_matmul(nn, &(struct nn_mm){pass, &m, NULL, false}, 1, made, n);
+        nn_matmul_of(nn, &(struct nn_mm){way, &m, NULL, false}, 1, &in, n);
+        assert_memory_equal(way, pass, (size_t)(n * ROWS) * sizeof *way);
+        free(w), free(x), free(by), free(made), free(q), free(m.data);
+        nn_close(nn);
+    }
+}
+
+/* Queries and keys that are normed and rotated on the way, as those that come so: the same bits. */
+static void heads_turned_on_the_way(void **state)
+{
+    enum { ROWS = 70 };
+    (void)state;
+    for (int threads = 1; threads <= 3; threads++) {
+        struct nn *nn = open_nn(threads, false);
+        struct nn_kv kv = {.layers = 1, .pages = 3, .heads = KV_HEADS, .d_head = D};
+        struct nn_span span = {(int32_t[]){2, 0, 1}, 0, 0, ROWS};
+        double freq[D / 2];
+        for (int i = 0; i < D / 2; i++) freq[i] = 1 / (1.0 + i);
+        struct nn_rope rope = {KERN_ROPE_HALVES, D, freq, 1};
+        float table[ROWS * D], *norm = random_floats(D), *v = random_floats(ROWS * KV_HEADS * D);
+        float *q = random_floats(ROWS * HEADS * D), *k = random_floats(ROWS * KV_HEADS * D);
+        float *out[2];
+        int pos[ROWS];
+        for (int i = 0; i < ROWS; i++) pos[i] = i;
+        nn_rope_table(nn, &rope, table, pos, ROWS);
+        struct nn_attn a = {.heads = HEADS, .scale = 0.25f, .turn = {norm, 1e-6f, &rope, table}};
+        kv.data = aligned_alloc(64, nn_kv_page_bytes(&kv) * 3);
+        for (int by_hand = 0; by_hand < 2; by_hand++) {
+            float *keys = malloc(ROWS * KV_HEADS * D * sizeof *k);
+            memcpy(keys, k, ROWS * KV_HEADS * D * sizeof *k);
+            out[by_hand] = malloc(ROWS * HEADS * D * sizeof *q);
+            for (int i = 0; by_hand && i < ROWS * (HEADS + KV_HEADS); i++) {
+                float *x = i < ROWS * HEADS ? q + i * D : keys + (i - ROWS * HEADS) * D;
+                int row = i < ROWS * HEADS ? i / HEADS : (i - ROWS * HEADS) / KV_HEADS;
+                nn_kern(nn)->rms_norm(x, x, norm, D, 1e-6f);
+                nn_kern(nn)->rope(x, table + row * D, D, KERN_ROPE_HALVES);
+            }
+            struct nn_turn turn = by_hand ? (struct nn_turn){0} : a.turn;
+            nn_kv_put(nn, &kv, 0, &span, 1, keys, v, turn);
+            a.turn = turn;
+            nn_attention(nn, out[by_hand], q, &a, &kv, 0, &span, 1);
+            free(keys);
+        }
+        assert_memory_equal(out[0], out[1], ROWS * HEADS * D * sizeof *q);
+        free(norm), free(v), free(q), free(k), free(out[0]), free(out[1]), free(kv.data);
+        nn_close(nn);
+    }
 }
 
 static void shapes_that_do_not_fit_are_refused(void **state)
@@ -251,6 +323,8 @@ int main(void)
         cmocka_unit_test(attention),
         cmocka_unit_test(attention_to_the_whole_text),
         cmocka_unit_test(rows_do_not_see_each_other),
+        cmocka_unit_test(rows_made_on_the_way),
+        cmocka_unit_test(heads_turned_on_the_way),
         cmocka_unit_test(shapes_that_do_not_fit_are_refused),
     };
     rng_init(&rng, 3);
