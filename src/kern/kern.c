@@ -61,7 +61,7 @@ size_t kern_act16_bytes(int m, int64_t k)
 
 void kern_act16_bind(struct kern_act16 *a, void *mem, int m, int64_t k)
 {
-    *a = (struct kern_act16){.m = m, .q = mem};
+    *a = (struct kern_act16){.m = m, .most = KERN_I16_MAX, .q = mem};
     a->scale = (float *)(a->q + blocks_of(k) * (size_t)m * KERN_K);
 }
 
@@ -86,6 +86,7 @@ static void fill_avx2(struct kern *k)
     kern__avx2_gemm(k);
     kern__avx2_i16(k);
     kern__avx2_probe(k);
+    kern__avx2_u8_i16(k);
     kern__avx2_unpack(k);
 }
 

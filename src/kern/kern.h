@@ -90,10 +90,10 @@ struct kern_act {
 size_t kern_act_bytes(int m, int64_t k);
 void kern_act_bind(struct kern_act *a, void *mem, int m, int64_t k);
 
-/* Floats of 16 bits and activations as 16-bit integers. A scale is the largest magnitude / 8191 (0
+/* Floats of 16 bits as 16-bit integers, and activations before them or before bytes. A scale is the largest magnitude / 8191 (/ 32767 before bytes; 0
  * below 2^-100), the most of which 32 products fit the sum in 32 bits; weights have one for a row of a
  * block, activations for 32 columns. */
-enum { KERN_I16_MAX = 8191 };
+enum { KERN_I16_MAX = 8191, KERN_I16_U8 = 32767 };
 #define KERN_I16_LEAST 0x1p-100f
 struct kern_tile16 {
     _Alignas(64) int16_t code[KERN_K / 2][KERN_ROWS][2];
@@ -101,11 +101,18 @@ struct kern_tile16 {
 };
 struct kern_act16 { /* as kern_act; zeros up to a multiple of 32 columns */
     int m;
+    int most;     /* KERN_I16_MAX; before bytes KERN_I16_U8 */
     int16_t *q;   /* [blocks][m][256] */
     float *scale; /* [blocks][m][8] */
 };
 size_t kern_act16_bytes(int m, int64_t k);
 void kern_act16_bind(struct kern_act16 *a, void *mem, int m, int64_t k);
+
+/* Whether codes, or the levels they stand for, are bytes less 128, with a scale for 32 columns. */
+static inline bool kern_u8_i16(const struct kern_fmt *f)
+{
+    return f->bits == 8 || f->levels;
+}
 
 /* Which pairs of a head RoPE rotates. */
 enum kern_rope { KERN_ROPE_PAIRS /* (2i, 2i + 1) */, KERN_ROPE_HALVES /* (i, i + d_rot / 2) */ };
@@ -155,6 +162,11 @@ struct kern {
                        int ng);
     void (*gemm_i16)(float *out, size_t ld, const struct kern_tile16 *t, int ng,
                      const struct kern_act16 *a, int kb, int n, bool add);
+
+    /* As gemm_u8 of all n tokens of a, for tiles of formats that kern_u8_i16 tells of. */
+    bool u8_i16; /* costs no more here: then gemm_u8 is not for them */
+    void (*gemm_u8_i16)(float *out, size_t ld, const struct kern_tile *t, int ng,
+                        const struct kern_act16 *a, int kb, int n, bool add);
 
     void (*attn)(const struct kern_attn *a);
 

@@ -17,6 +17,7 @@ void kern__avx2_attn(struct kern *k);
 void kern__avx2_elem(struct kern *k);
 void kern__avx2_gemm(struct kern *k);
 void kern__avx2_i16(struct kern *k);
+void kern__avx2_u8_i16(struct kern *k);
 void kern__avx2_probe(struct kern *k);
 void kern__avx2_unpack(struct kern *k);
 

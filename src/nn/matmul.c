@@ -5,7 +5,7 @@
  * another's, and goes through their blocks, each used for all tokens. Bias and residual are put where
  * the product is then added, so no pass of their own.
  * Matrices of F16 and BF16 go through tiles of 16-bit integers where the level is faster at those than
- * at float32. Matrices that share an input but not the way are jobs of their own.
+ * at float32; those of bytes meet activations of 16 bits where that costs no more. Matrices that share an input but not the way are jobs of their own.
  * A remainder is what rounding a row left, rounded again: with it the sum is as good as 15 bits. It
  * is spent where it is worth most: on groups of columns with an outlier, or on a row's largest outputs.
  */
@@ -23,7 +23,7 @@ enum {
 #define OUTLIER 4.0f /* times the rms of its group */
 
 /* What a product is computed in. */
-enum way { IN_F32, IN_INT16, IN_INT8 };
+enum way { IN_F32, IN_INT16, IN_INT16_U8 /* weights of bytes */, IN_INT8 };
 
 /* What remainders are for. */
 enum rest { REST_NONE, REST_OUTLIERS, REST_TOP };
@@ -50,7 +50,7 @@ static int groups_at(int64_t k, int64_t at)
 static enum way way_of(const struct nn *nn, const struct nn_mat *w)
 {
     if (nn->exact) return IN_F32;
-    if (w->fmt->bits) return IN_INT8;
+    if (w->fmt->bits) return nn->k->u8_i16 && kern_u8_i16(w->fmt) ? IN_INT16_U8 : IN_INT8;
     return nn->k->i16 && w->fmt->f != KERN_F32 ? IN_INT16 : IN_F32;
 }
 
@@ -111,7 +111,10 @@ static void panel_tiles(struct job *j, struct nn__worker *w, const struct nn_mm 
             k->unpack_u8(&w->tile, f, p, ng, n);
             w->tile.next = p + full; /* as far ahead everywhere, so that no byte is left out */
             w->tile.next_bytes = bytes;
-            k->gemm_u8(out, ld, &w->tile, f, ng, &w->act, (int)(at / KERN_K), from, n, add);
+            if (j->way == IN_INT16_U8)
+                k->gemm_u8_i16(out, ld, &w->tile, ng, &w->act16, (int)(at / KERN_K), n, add);
+            else
+                k->gemm_u8(out, ld, &w->tile, f, ng, &w->act, (int)(at / KERN_K), from, n, add);
         }
         p += bytes;
         add = true;
@@ -138,8 +141,9 @@ static void panel(struct job *j, struct nn__worker *w, const struct nn_mm *mm, i
 /* Where the rounded rows stand. */
 static void bind_rows(struct job *j, struct nn__worker *w, void *mem)
 {
-    if (j->way == IN_INT16) {
+    if (j->way != IN_INT8) {
         kern_act16_bind(&w->act16, mem, j->n, j->k);
+        if (j->way == IN_INT16_U8) w->act16.most = KERN_I16_U8;
     } else {
         kern_act_bind(&w->act, mem, j->rest ? 2 * j->n : j->n, j->k);
         w->act.halved = j->halved;
@@ -176,7 +180,7 @@ static const float *input_row(const struct job *j, struct nn__worker *w, int t)
 static void round_row(struct job *j, struct nn__worker *w, int t)
 {
     const float *x = input_row(j, w, t);
-    if (j->way == IN_INT16) {
+    if (j->way != IN_INT8) {
         j->nn->k->act_i16(&w->act16, t, x, j->k);
         return;
     }

@@ -8,8 +8,9 @@
  * One thread calls; results are complete on return. Operations cannot fail and allocate nothing. A
  * row's result is the same to the bit whatever the number of threads and the rows beside it in a
  * call. `exact` computes products in float32 from the dequantised weights,
- * otherwise activations are rounded (a scale for 32 values): to int8 before quantised weights, to 14
- * bits before F16 and BF16 ones, which are then rounded to 14 bits too, where that is faster.
+ * otherwise activations are rounded (a scale for 32 values): to int8 before quantised weights, to 16
+ * bits before those of 8 bits where that costs no more, to 14 bits before F16 and BF16 ones, which are then
+ * rounded to 14 bits too, where that is faster.
  */
 #ifndef NN_H
 #define NN_H

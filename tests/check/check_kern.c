@@ -208,12 +208,17 @@ static void test_act(int m, int64_t cols, bool halved)
     unguard(b_mem, bytes);
 }
 
+static bool for_gemm_u8(const struct kern_fmt *f)
+{
+    return f->bits && !(k->u8_i16 && kern_u8_i16(f));
+}
+
 /* One matrix against ref, within a share of sum |w x|; and each token alone from unpacked codes, which
  * must be the same to the bit. */
 static void test_gemm(struct nn *nn, uint32_t type, int64_t cols, int n)
 {
     struct nn_mat m;
-    if (!nn_mat_shape(&m, type, KERN_ROWS, cols) || !m.fmt->bits) return;
+    if (!nn_mat_shape(&m, type, KERN_ROWS, cols) || !for_gemm_u8(m.fmt)) return;
     size_t row_bytes = (size_t)cols / quant_block(type) * quant_bytes(type),
            bytes = nn_mat_bytes(&m);
     uint8_t *src = malloc(row_bytes * KERN_ROWS);
@@ -299,7 +304,7 @@ static void test_exact(uint32_t type, int n, int ng)
 {
     enum { LD = KERN_ROWS + 16 };
     struct nn_mat m;
-    if (!nn_mat_shape(&m, type, KERN_ROWS, KERN_K) || !m.fmt->bits) return;
+    if (!nn_mat_shape(&m, type, KERN_ROWS, KERN_K) || !for_gemm_u8(m.fmt)) return;
     size_t act_bytes = kern_act_bytes(n, KERN_K), out_n = (size_t)n * LD,
            bytes = kern_block_bytes(m.fmt, ng);
     struct kern_tile *t = guarded(sizeof *t);
@@ -401,6 +406,75 @@ static void test_i16(struct nn *nn, uint32_t type, int64_t cols, int n)
     }
     unguard(tile[0], sizeof *tile[0]), unguard(tile[1], sizeof *tile[1]), unguard(m.data, bytes);
     unguard(x, (size_t)cols * 4), free(src), free(bound);
+}
+
+/* Bytes and levels times activations of 16 bits, those at random, or with `ends` all as large as they may be and
+ * scales of 1, so that it is the same to the bit; a row is the same alone. */
+static void test_u8_i16(struct nn *nn, uint32_t type, int64_t cols, int n, bool ends)
+{
+    struct nn_mat m;
+    if (!nn_mat_shape(&m, type, KERN_ROWS, cols) || !m.fmt->bits || !kern_u8_i16(m.fmt)) return;
+    size_t row_bytes = (size_t)cols / quant_block(type) * quant_bytes(type);
+    size_t bytes = nn_mat_bytes(&m), act_bytes = kern_act16_bytes(n, cols);
+    size_t out_n = (size_t)n * KERN_ROWS, one_bytes = kern_act16_bytes(1, cols);
+    uint8_t *src = malloc(row_bytes * KERN_ROWS);
+    float *x = malloc((size_t)cols * sizeof *x), *y[3];
+    struct kern_tile *tile = guarded(sizeof *tile);
+    void *mem = guarded(act_bytes), *one = guarded(one_bytes), *same = guarded(act_bytes);
+    struct kern_act16 a, alone, b;
+    double *bound = calloc(out_n, sizeof *bound), worst = 0;
+    random_rows(src, type, (size_t)cols * KERN_ROWS);
+    m.data = guarded(bytes);
+    nn_mat_pack(nn, &m, src);
+    kern_act16_bind(&a, mem, n, cols);
+    memset(mem, 1, act_bytes), memset(same, 1, act_bytes);
+    kern_act16_bind(&b, same, n, cols);
+    kern_act16_bind(&alone, one, 1, cols);
+    a.most = b.most = alone.most = KERN_I16_U8;
+    for (int i = 0; i < 3; i++) y[i] = output((i < 2 ? out_n : KERN_ROWS) + 64) + 32;
+    for (int t = 0; t < n; t++) {
+        fill(x, (size_t)cols);
+        for (int64_t c = 0; ends && c < cols; c++)
+            x[c] = rng_below(&rng, 9) ? KERN_I16_U8 : -KERN_I16_U8;
+        ref->act_i16(&a, t, x, cols);
+        k->act_i16(&b, t, x, cols);
+    }
+    result(!memcmp(mem, same, act_bytes), "activations differ, k=%ld", (long)cols);
+    ref->act_i16(&alone, 0, x, cols);
+    uint8_t *p = m.data;
+    for (int64_t at = 0; at < cols; at += KERN_K) {
+        int kb = (int)(at / KERN_K),
+            ng = (int)((cols - at < KERN_K ? cols - at + 31 : KERN_K) / KERN_GROUP);
+        if (ends) ones(p, m.fmt, ng, (unsigned)rng_below(&rng, 4));
+        ref->unpack_u8(tile, m.fmt, p, ng, n);
+        ref->gemm_u8_i16(y[0], KERN_ROWS, tile, ng, &a, kb, n, kb > 0);
+        for (int i = 0; i < n * KERN_ROWS; i++)
+            for (int c = 0; c < ng * KERN_GROUP; c++) {
+                size_t row = (size_t)(kb * n + i / KERN_ROWS), r = (size_t)i % KERN_ROWS;
+                double v = a.q[row * KERN_K + (size_t)c] *
+                           (double)a.scale[row * KERN_GROUPS + (size_t)c / KERN_GROUP];
+                int code = tile->codes[((size_t)c / 4 * KERN_ROWS + r) * 4 + (size_t)c % 4];
+                bound[i] += fabs(v * (code - 128) * (double)tile->scale[c / KERN_GROUP][r]);
+            }
+        k->unpack_u8(tile, m.fmt, p, ng, n);
+        tile->next_bytes = 0;
+        k->gemm_u8_i16(y[1], KERN_ROWS, tile, ng, &a, kb, n, kb > 0);
+        k->gemm_u8_i16(y[2], KERN_ROWS, tile, ng, &alone, kb, 1, kb > 0);
+        p += kern_block_bytes(m.fmt, ng);
+    }
+    for (size_t j = 0; j < out_n; j++)
+        worst = worse(worst, fabs((double)y[1][j] - (double)y[0][j]) / (bound[j] + 1e-30));
+    result(worst < 1e-6, "%s k=%ld n=%d: %g of sum |w x|", quant_name(type), (long)cols, n, worst);
+    result(!ends || m.fmt->scale == KERN_SCALE_K || !memcmp(y[0], y[1], out_n * 4),
+           "%s k=%ld n=%d: integers differ", quant_name(type), (long)cols, n);
+    result(!memcmp(y[1] + out_n - KERN_ROWS, y[2], KERN_ROWS * 4), "n=%d: not as alone", n);
+    for (int i = 0; i < 3; i++) {
+        size_t len = i < 2 ? out_n : KERN_ROWS;
+        result(untouched(y[i] - 32, 32) && untouched(y[i] + len, 32), "writes outside its output");
+        unguard(y[i] - 32, (len + 64) * 4);
+    }
+    unguard(mem, act_bytes), unguard(one, one_bytes), unguard(same, act_bytes);
+    unguard(m.data, bytes), unguard(tile, sizeof *tile), free(src), free(x), free(bound);
 }
 
 static void test_gemm_f32(int cols, int n)
@@ -580,6 +654,9 @@ static void test_all(struct nn *nn, const char *only)
     for (size_t t = 0; t < n_types && chosen(only, "i16"); t++)
         for (size_t w = 0; w < n_widths; w++)
             for (int n = 1; n <= 14; n++) test_i16(nn, types[t], widths[w] - (n % 3 ? 0 : 5), n);
+    for (size_t t = 0; t < n_types && chosen(only, "u8_i16"); t++)
+        for (size_t w = 0; w < n_widths; w++)
+            for (int n = 1; n <= 14; n++) test_u8_i16(nn, types[t], widths[w], n, n % 3 == 0);
     for (int n = 1; n <= 14 && chosen(only, "gemm_f32"); n++)
         for (int c = 1; c <= 256; c += 17) test_gemm_f32(c, n);
     for (int m = 1; m <= KERN_ATTN_ROWS && chosen(only, "attn"); m++)

@@ -13,17 +13,13 @@
  *   5 and 6 bits  the sum starts at -C times the activations, so that in the end it is that of
  *                 code - C with |code - C| <= C, and 16 * 16 * 127 (8 * 32 * 127 in groups of 16) <
  *                 2^15; on the way it may wrap around. Q5_K in two halves: 8 * 31 * 127 < 2^15
- *   bytes         would saturate vpmaddubsw: both sides are widened to 16 bits, for vpmaddwd and sums of 32
+ *   bytes         would saturate vpmaddubsw: u8_i16.c
  * Scales of KERN_SCALE_K are multiplied by 256 where pairs of them are made, so that one shuffle does for
  * signed ones, too: 2 * 2^15 * 2^15 < 2^31 still, as 8 * 32 * 127 < 2^15 by enough.
- * Rejected for bytes, whose two multiply ports bind: vpsignb and vpmaddwd for each product, 24 operations on
- * them; activations in halves of 4 bits, 18 (10 % slower than the 16 here).
  */
 #include "simd2_int.h"
 
 enum { TOKENS = 6 };
-
-enum how { PLAIN, CENTRED, WIDE };
 
 /* What a token brings to the groups of a block, where its activations do not hold it ready. */
 struct side {
@@ -37,24 +33,10 @@ struct side {
 #define of_token(p, quads, token) \
     ((p) + (size_t)(token) * ((quads) == 8 ? KERN_GROUPS : sizeof(struct side) / sizeof *(p)))
 
-/* Holds loads and stores between them apart. gcc would take those of all eight quads first and spill
- * them, which halves the speed (Zen 3: 40 for 95 GMAC/s). */
-ALWAYS void in_order(void)
-{
-    __asm__ volatile("" ::: "memory");
-}
-
-/* The loop over quads, unrolled whole; with a sanitizer that would compile for a minute and more. */
-#ifdef __SANITIZE_ADDRESS__
-#define QUADS ROLLED
-#else
-#define QUADS UNROLL
-#endif
-
 struct job {
     float (*sums)[KERN_ROWS]; /* of the tokens */
     const struct kern_tile *t;
-    const int8_t *q; /* [tokens][256], of 16 bits when wide */
+    const int8_t *q; /* [tokens][256] */
     const struct side *side;
     const float *scale, *min; /* [tokens][8] of a group; of 16 columns [tokens] of side */
     int groups;
@@ -64,11 +46,11 @@ struct job {
 };
 
 /* d[t][r] = products of 8 rows from 8 r on and the activations of token t, in 16 bits. */
-ALWAYS void dots(const int T, const int R, const int quads, const enum how how, const bool packed,
+ALWAYS void dots(const int T, const int R, const int quads, const bool centred, const bool packed,
                  const uint8_t *w, const int8_t *q, const int32_t *centre, __m256i d[][4])
 {
-    UNROLL for (int t = 0; how == CENTRED && t < T; t++) UNROLL for (int r = 0; r < R; r++)
-        d[t][r] = _mm256_set1_epi32(*of_token(centre, 4, t));
+    UNROLL for (int t = 0; centred && t < T; t++) UNROLL for (int r = 0; r < R; r++) d[t][r] =
+        _mm256_set1_epi32(*of_token(centre, 4, t));
     QUADS for (int i = 0; i < quads; i++)
     {
         __m256i v[4];
@@ -80,51 +62,20 @@ ALWAYS void dots(const int T, const int R, const int quads, const enum how how, 
             UNROLL for (int r = 0; r < R; r++)
             {
                 __m256i p = _mm256_maddubs_epi16(v[r], x);
-                d[t][r] = held(how == CENTRED || i ? _mm256_add_epi16(d[t][r], p) : p);
+                d[t][r] = held(centred || i ? _mm256_add_epi16(d[t][r], p) : p);
             }
         }
         in_order();
     }
 }
 
-/* As dots, for bytes in 32 bits: columns 0 and 2 of a quad, then 1 and 3. */
-ALWAYS void wide_dots(const int T, const int R, const uint8_t *w, const int8_t *q,
-                      const int32_t *bias, __m256i d[][4])
-{
-    const __m256i even = _mm256_set1_epi16(255);
-    UNROLL for (int t = 0; t < T; t++) UNROLL for (int r = 0; r < R; r++) d[t][r] =
-        _mm256_set1_epi32(*of_token(bias, 4, t));
-    QUADS for (int i = 0; i < 8; i++)
-    {
-        UNROLL for (int h = 0; h < 2; h++)
-        {
-            __m256i v[4];
-            UNROLL for (int r = 0; r < R; r++)
-            {
-                v[r] = line(w + LINE * i + 32 * r);
-                v[r] = h ? _mm256_srli_epi16(v[r], 8) : _mm256_and_si256(v[r], even);
-            }
-            UNROLL for (int t = 0; t < T; t++)
-            {
-                __m256i x = quad(q + t * 2 * KERN_K + 8 * i + 4 * h);
-                UNROLL for (int r = 0; r < R; r++) d[t][r] =
-                    held(_mm256_add_epi32(d[t][r], _mm256_madd_epi16(v[r], x)));
-            }
-            in_order();
-        }
-    }
-}
-
 /* Group g of 8 R rows from `row` on. */
-ALWAYS void group(const int T, const int R, const int quads, const enum how how, const bool k,
+ALWAYS void group(const int T, const int R, const int quads, const bool centred, const bool k,
                   const bool mins, const bool packed, const struct job *j, int g, int row)
 {
     const uint8_t *w = j->t->codes + (packed ? LINE / 2 : LINE) * quads * g + 4 * row;
     __m256i d[TOKENS][4];
-    if (how == WIDE)
-        wide_dots(T, R, w, j->q + 8 * quads * g, j->side->bias + g, d);
-    else
-        dots(T, R, quads, how, packed, w, j->q + 4 * quads * g, j->side->centre + g, d);
+    dots(T, R, quads, centred, packed, w, j->q + 4 * quads * g, j->side->centre + g, d);
     const float *ws = j->t->scale[g] + row, *wm = j->t->min[g] + row;
     UNROLL for (int t = 0; t < T; t++)
     {
@@ -134,10 +85,9 @@ ALWAYS void group(const int T, const int R, const int quads, const enum how how,
         {
             float *out = j->sums[t] + row + 8 * r;
             __m256 by = _mm256_load_ps(ws + 8 * r), sum = _mm256_load_ps(out);
-            __m256i v = d[t][r];
-            if (how != WIDE)
-                v = _mm256_madd_epi16(v, k ? _mm256_castps_si256(by) : _mm256_set1_epi16(1));
-            if (how != WIDE && !k && mins == (how == CENTRED))
+            __m256i one = _mm256_set1_epi16(1), v = d[t][r];
+            v = _mm256_madd_epi16(v, k ? _mm256_castps_si256(by) : one);
+            if (!k && mins == centred)
                 v = _mm256_add_epi32(v, _mm256_set1_epi32(*of_token(j->side->bias + g, 4, t)));
             sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(v), k ? as : _mm256_mul_ps(by, as), sum);
             if (mins) sum = _mm256_fmadd_ps(_mm256_load_ps(wm + 8 * r), am, sum);
@@ -146,7 +96,7 @@ ALWAYS void group(const int T, const int R, const int quads, const enum how how,
     }
 }
 
-ALWAYS void tokens(const int T, const int quads, const enum how how, const bool k, const bool mins,
+ALWAYS void tokens(const int T, const int quads, const bool centred, const bool k, const bool mins,
                    const bool packed, const struct job *j)
 {
     const int R = T <= 2 ? 4 : 2;
@@ -155,35 +105,23 @@ ALWAYS void tokens(const int T, const int quads, const enum how how, const bool 
         const uint8_t *next = j->next + (size_t)(row / 8 / R * j->groups) * each;
         for (int g = 0; g < j->groups; g++, next += each) {
             fetch(next, each);
-            if (j->some >> g & 1) group(T, R, quads, how, k, mins, packed, j, g, row);
+            if (j->some >> g & 1) group(T, R, quads, centred, k, mins, packed, j, g, row);
         }
     }
 }
 
-ALWAYS void some_tokens(const int quads, const enum how how, const bool k, const bool mins,
+ALWAYS void some_tokens(const int quads, const bool centred, const bool k, const bool mins,
                         const bool packed, const struct job *j, int n)
 {
     switch (n) {
-    case 1: tokens(1, quads, how, k, mins, packed, j); break;
-    case 2: tokens(2, quads, how, k, mins, packed, j); break;
-    case 3: tokens(3, quads, how, k, mins, packed, j); break;
-    case 4: tokens(4, quads, how, k, mins, packed, j); break;
-    case 5: tokens(5, quads, how, k, mins, packed, j); break;
+    case 1: tokens(1, quads, centred, k, mins, packed, j); break;
+    case 2: tokens(2, quads, centred, k, mins, packed, j); break;
+    case 3: tokens(3, quads, centred, k, mins, packed, j); break;
+    case 4: tokens(4, quads, centred, k, mins, packed, j); break;
+    case 5: tokens(5, quads, centred, k, mins, packed, j); break;
     default:
-        if (!packed) tokens(6, quads, how, k, mins, packed, j);
+        if (!packed) tokens(6, quads, centred, k, mins, packed, j);
         break;
-    }
-}
-
-/* In 16 bits, columns 0, 2, 1 and 3 of each quad. */
-static void widen_row(int8_t *out, const int8_t *q)
-{
-    const __m256i quads = _mm256_broadcastsi128_si256(
-        _mm_set_epi8(15, 13, 14, 12, 11, 9, 10, 8, 7, 5, 6, 4, 3, 1, 2, 0));
-    for (int i = 0; i < KERN_K; i += 32) {
-        __m256i x = _mm256_shuffle_epi8(line(q + i), quads), *to = (__m256i *)(out + 2 * i);
-        _mm256_store_si256(to, _mm256_cvtepi8_epi16(_mm256_castsi256_si128(x)));
-        _mm256_store_si256(to + 1, _mm256_cvtepi8_epi16(_mm256_extracti128_si256(x, 1)));
     }
 }
 
@@ -252,16 +190,15 @@ ALWAYS void end(float *out, const float *sums)
 
 ALWAYS void gemm(float *out, size_t ld, const struct kern_tile *t, const struct kern_fmt *f, int ng,
                  const struct kern_act *a, size_t row, int n, bool add, const int quads,
-                 const enum how how, const bool k, const bool mins, const bool packed)
+                 const bool centred, const bool k, const bool mins, const bool packed)
 {
     struct side side[TOKENS];
-    _Alignas(64) int8_t wide[TOKENS][2 * KERN_K];
     _Alignas(32) float sums[TOKENS][KERN_ROWS];
     const int most = packed ? TOKENS - 1 : TOKENS;
     int step, columns = 4 * quads;
-    int centre = how != CENTRED ? 0 : f->mins ? 1 << (f->bits - 1) : f->bias;
-    int bias = centre - (f->levels ? 128 : f->bias), groups = ng * KERN_GROUP / columns;
-    bool biased = how == WIDE || (!k && mins == (how == CENTRED));
+    int centre = !centred ? 0 : f->mins ? 1 << (f->bits - 1) : f->bias;
+    int bias = centre - f->bias, groups = ng * KERN_GROUP / columns;
+    bool biased = !k && mins == centred;
     const uint8_t *next = t->next, *last = next + t->next_bytes;
     size_t pieces = (size_t)(2 * groups * ((n + most - 1) / most));
     size_t each = (t->next_bytes / pieces + 63) / 64 * 64;
@@ -269,7 +206,7 @@ ALWAYS void gemm(float *out, size_t ld, const struct kern_tile *t, const struct 
         const int8_t *q = a->q + row * KERN_K;
         struct job j = {sums,
                         t,
-                        how == WIDE ? wide[0] : q,
+                        q,
                         side,
                         columns == 32 ? a->scale + row * KERN_GROUPS : side[0].scale,
                         f->group == 32 ? a->total + row * KERN_GROUPS : side[0].min,
@@ -280,13 +217,12 @@ ALWAYS void gemm(float *out, size_t ld, const struct kern_tile *t, const struct 
         step = n - i < most ? n - i : most;
         for (int s = 0; s < step; s++, row++) {
             begin(sums[s], add && !k ? out + (size_t)s * ld : NULL);
-            if (how == WIDE) widen_row(wide[s], q + s * KERN_K);
-            if (how == CENTRED) fill_centre(side[s].centre, q + s * KERN_K, centre, columns);
+            if (centred) fill_centre(side[s].centre, q + s * KERN_K, centre, columns);
             if (biased) fill_bias(&side[s], a, row, bias);
             j.some |= columns == 16 ? fill_halves(&side[s], a, row)
                                     : not_zero(_mm256_loadu_ps(a->scale + row * KERN_GROUPS));
         }
-        some_tokens(quads, how, k, mins, packed, &j, step);
+        some_tokens(quads, centred, k, mins, packed, &j, step);
         if (k) finish_k(out, ld, &j, f, ng * KERN_GROUP / f->group, step, add);
         for (int s = 0; !k && s < step; s++) end(out + (size_t)s * ld, sums[s]);
         next += (size_t)(2 * groups) * each;
@@ -302,17 +238,16 @@ ALWAYS void gemm(float *out, size_t ld, const struct kern_tile *t, const struct 
     {                                                                                       \
         gemm(out, ld, t, f, ng, a, row, n, add, __VA_ARGS__);                               \
     }
-KIND(bytes, 8, WIDE, false, false, false)
-KIND(plain, 8, PLAIN, false, false, false)
-KIND(plain_packed, 8, PLAIN, false, false, true)
-KIND(plain_mins, 8, PLAIN, false, true, false)
-KIND(plain_mins_packed, 8, PLAIN, false, true, true)
-KIND(centred, 8, CENTRED, false, false, false)
-KIND(centred_mins, 8, CENTRED, false, true, false)
-KIND(k_plain, 8, PLAIN, true, false, false)
-KIND(k_plain_packed, 8, PLAIN, true, false, true)
-KIND(k_halves, 4, PLAIN, true, false, false)
-KIND(k_centred, 4, CENTRED, true, false, false)
+KIND(plain, 8, false, false, false, false)
+KIND(plain_packed, 8, false, false, false, true)
+KIND(plain_mins, 8, false, false, true, false)
+KIND(plain_mins_packed, 8, false, false, true, true)
+KIND(centred, 8, true, false, false, false)
+KIND(centred_mins, 8, true, false, true, false)
+KIND(k_plain, 8, false, true, false, false)
+KIND(k_plain_packed, 8, false, true, false, true)
+KIND(k_halves, 4, false, true, false, false)
+KIND(k_centred, 4, true, true, false, false)
 
 static void gemm_u8(float *out, size_t ld, const struct kern_tile *t, const struct kern_fmt *f,
                     int ng, const struct kern_act *a, int kb, int t0, int n, bool add)
@@ -324,8 +259,6 @@ static void gemm_u8(float *out, size_t ld, const struct kern_tile *t, const stru
         (f->scale == KERN_SCALE_K ? k_plain_packed
          : f->mins                ? plain_mins_packed
                                   : plain_packed)(out, ld, t, f, ng, a, row, n, add);
-    else if (f->levels || f->bits == 8)
-        bytes(out, ld, t, f, ng, a, row, n, add);
     else if (f->scale == KERN_SCALE_K)
         (f->bits == 4 ? k_plain
          : f->mins    ? k_halves

@@ -7,9 +7,9 @@
 enum { TOKENS = 4, COLUMN = 2 * KERN_ROWS };
 
 /* Largest magnitudes to what rounds their rows, and to their scales. */
-ALWAYS __m256 scale8(__m256 max, __m256 *inv)
+ALWAYS __m256 scale8(__m256 max, int largest, __m256 *inv)
 {
-    const __m256 most = _mm256_set1_ps(KERN_I16_MAX);
+    const __m256 most = _mm256_set1_ps((float)largest);
     __m256 some = _mm256_cmp_ps(max, _mm256_set1_ps(KERN_I16_LEAST), _CMP_NLT_UQ);
     *inv = _mm256_and_ps(some, _mm256_div_ps(most, max));
     return _mm256_and_ps(some, _mm256_div_ps(max, most));
@@ -44,7 +44,7 @@ ALWAYS void unpack(const bool f16, struct kern_tile16 *t, const uint8_t *p, int 
     {
         __m128i half =
             r % 2 ? _mm256_extracti128_si256(max[r / 2], 1) : _mm256_castsi256_si128(max[r / 2]);
-        _mm256_store_ps(t->scale + 8 * r, scale8(half8(f16, half), &inv[r]));
+        _mm256_store_ps(t->scale + 8 * r, scale8(half8(f16, half), KERN_I16_MAX, &inv[r]));
     }
     for (int i = 0; i < k; i += 2, p += 2 * COLUMN) {
         fetch(p + k * COLUMN, 2 * COLUMN);
@@ -96,7 +96,7 @@ static void act_i16(const struct kern_act16 *a, int t, const float *x, int64_t k
             v[i] = load_n(x + at + 8 * i, n - 8 * i);
             max = _mm256_max_epu32(max, _mm256_castps_si256(_mm256_andnot_ps(sign, v[i])));
         }
-        __m256 scale = scale8(_mm256_castsi256_ps(max_of_all(max)), &inv);
+        __m256 scale = scale8(_mm256_castsi256_ps(max_of_all(max)), a->most, &inv);
         UNROLL for (int i = 0; i < 2; i++) _mm256_store_si256(
             q + i, low_halves(rounded(v[2 * i], inv), rounded(v[2 * i + 1], inv)));
         a->scale[row * KERN_GROUPS + in / KERN_GROUP] = _mm256_cvtss_f32(scale);

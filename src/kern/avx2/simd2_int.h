@@ -23,6 +23,20 @@ ALWAYS __m256i held(__m256i v)
     return v;
 }
 
+/* Holds loads and stores between them apart. gcc would take those of all eight quads of a group first and
+ * spill them, which halves the speed (Zen 3: 40 for 95 GMAC/s). */
+ALWAYS void in_order(void)
+{
+    __asm__ volatile("" ::: "memory");
+}
+
+/* A loop over the quads of a group, unrolled whole; with a sanitizer that would compile for a minute. */
+#ifdef __SANITIZE_ADDRESS__
+#define QUADS ROLLED
+#else
+#define QUADS UNROLL
+#endif
+
 ALWAYS __m256i line(const void *p)
 {
     return _mm256_load_si256(p);

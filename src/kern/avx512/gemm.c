@@ -252,5 +252,6 @@ static void gemm_f32(float *out, size_t ld, const float *w, int k, const float *
 void kern__avx512_gemm(struct kern *k)
 {
     k->gemm_u8 = gemm_u8;
+    k->u8_i16 = false; /* vpdpbusd takes bytes */
     k->gemm_f32 = gemm_f32;
 }

@@ -19,14 +19,14 @@ static float larger(float a, float b)
 }
 
 /* n values to integers; their scale. */
-static float round_all(int16_t *q, const float *x, int n)
+static float round_all(int16_t *q, const float *x, int n, int most)
 {
     float max = 0, inv;
     for (int i = 0; i < n; i++) max = larger(max, x[i]);
     if (max < KERN_I16_LEAST) max = 0;
-    inv = max == 0 ? 0 : KERN_I16_MAX / max;
+    inv = max == 0 ? 0 : (float)most / max;
     for (int i = 0; i < n; i++) q[i] = (int16_t)lrint((double)x[i] * (double)inv);
-    return max / KERN_I16_MAX;
+    return max / (float)most;
 }
 
 static void act_i16(const struct kern_act16 *a, int t, const float *x, int64_t k)
@@ -36,7 +36,7 @@ static void act_i16(const struct kern_act16 *a, int t, const float *x, int64_t k
         float v[KERN_GROUP] = {0};
         memcpy(v, x + at, (size_t)(k - at < KERN_GROUP ? k - at : KERN_GROUP) * sizeof *v);
         a->scale[row * KERN_GROUPS + in / KERN_GROUP] =
-            round_all(a->q + row * KERN_K + in, v, KERN_GROUP);
+            round_all(a->q + row * KERN_K + in, v, KERN_GROUP, a->most);
     }
 }
 
@@ -53,7 +53,7 @@ static void unpack_i16(struct kern_tile16 *t, const struct kern_fmt *f, const ui
             memcpy(&v[c], &bits, 4);
             if (f->f == KERN_F16) v[c] = kern__f16(half);
         }
-        t->scale[r] = round_all(q, v, ng * KERN_GROUP);
+        t->scale[r] = round_all(q, v, ng * KERN_GROUP, KERN_I16_MAX);
         for (int c = 0; c < ng * KERN_GROUP; c++) t->code[c / 2][r][c % 2] = q[c];
     }
 }
@@ -76,8 +76,27 @@ static void gemm_i16(float *out, size_t ld, const struct kern_tile16 *t, int ng,
         }
 }
 
+static void gemm_u8_i16(float *out, size_t ld, const struct kern_tile *t, int ng,
+                        const struct kern_act16 *a, int kb, int n, bool add)
+{
+    for (int i = 0; i < n; i++)
+        for (int r = 0; r < KERN_ROWS; r++) {
+            size_t row = (size_t)(kb * a->m + i);
+            const int16_t *q = a->q + row * KERN_K;
+            float *y = out + (size_t)i * ld + r, acc = add ? *y : 0;
+            for (int g = 0; g < ng; g++) {
+                int32_t dot = 0;
+                for (int k = g * KERN_GROUP; k < (g + 1) * KERN_GROUP; k++)
+                    dot += (t->codes[kern__code(k, r)] - 128) * q[k];
+                acc += (float)dot * (t->scale[g][r] * a->scale[row * KERN_GROUPS + (size_t)g]);
+            }
+            *y = acc;
+        }
+}
+
 void kern__ref_i16(struct kern *k)
 {
+    k->gemm_u8_i16 = gemm_u8_i16;
     k->act_i16 = act_i16;
     k->unpack_i16 = unpack_i16;
     k->gemm_i16 = gemm_i16;
