@@ -56,13 +56,14 @@ void kern_act_bind(struct kern_act *a, void *mem, int m, int64_t k)
 
 size_t kern_act16_bytes(int m, int64_t k)
 {
-    return blocks_of(k) * (((size_t)m * (KERN_K * 2 + KERN_GROUPS * 4) + 63) / 64 * 64);
+    return blocks_of(k) * (((size_t)m * (KERN_K * 2 + KERN_GROUPS * 8) + 63) / 64 * 64);
 }
 
 void kern_act16_bind(struct kern_act16 *a, void *mem, int m, int64_t k)
 {
-    *a = (struct kern_act16){.m = m, .most = KERN_I16_MAX, .q = mem};
+    *a = (struct kern_act16){.m = m, .q = mem};
     a->scale = (float *)(a->q + blocks_of(k) * (size_t)m * KERN_K);
+    a->sum = (int32_t *)(a->scale + blocks_of(k) * (size_t)m * KERN_GROUPS);
 }
 
 static void fill_ref(struct kern *k)

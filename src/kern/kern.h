@@ -93,7 +93,7 @@ void kern_act_bind(struct kern_act *a, void *mem, int m, int64_t k);
 /* Floats of 16 bits as 16-bit integers, and activations before them or before bytes. A scale is the largest magnitude / 8191 (/ 32767 before bytes; 0
  * below 2^-100), the most of which 32 products fit the sum in 32 bits; weights have one for a row of a
  * block, activations for 32 columns. */
-enum { KERN_I16_MAX = 8191, KERN_I16_U8 = 32767 };
+enum { KERN_I16_MAX = 8191, KERN_I16_U8_MAX = 32767 };
 #define KERN_I16_LEAST 0x1p-100f
 struct kern_tile16 {
     _Alignas(64) int16_t code[KERN_K / 2][KERN_ROWS][2];
@@ -101,9 +101,9 @@ struct kern_tile16 {
 };
 struct kern_act16 { /* as kern_act; zeros up to a multiple of 32 columns */
     int m;
-    int most;     /* KERN_I16_MAX; before bytes KERN_I16_U8 */
-    int16_t *q;   /* [blocks][m][256] */
+    int16_t *q;   /* [blocks][m][256]; before bytes, columns 0, 2, 1, 3 of each quad */
     float *scale; /* [blocks][m][8] */
+    int32_t *sum; /* [blocks][m][8], of q over 32 columns; only before bytes */
 };
 size_t kern_act16_bytes(int m, int64_t k);
 void kern_act16_bind(struct kern_act16 *a, void *mem, int m, int64_t k);
@@ -165,6 +165,7 @@ struct kern {
 
     /* As gemm_u8 of all n tokens of a, for tiles of formats that kern_u8_i16 tells of. */
     bool u8_i16; /* costs no more here: then gemm_u8 is not for them */
+    void (*act_u8_i16)(const struct kern_act16 *a, int t, const float *x, int64_t k);
     void (*gemm_u8_i16)(float *out, size_t ld, const struct kern_tile *t, int ng,
                         const struct kern_act16 *a, int kb, int n, bool add);
 

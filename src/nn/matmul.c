@@ -143,7 +143,6 @@ static void bind_rows(struct job *j, struct nn__worker *w, void *mem)
 {
     if (j->way != IN_INT8) {
         kern_act16_bind(&w->act16, mem, j->n, j->k);
-        if (j->way == IN_INT16_U8) w->act16.most = KERN_I16_U8;
     } else {
         kern_act_bind(&w->act, mem, j->rest ? 2 * j->n : j->n, j->k);
         w->act.halved = j->halved;
@@ -181,7 +180,7 @@ static void round_row(struct job *j, struct nn__worker *w, int t)
 {
     const float *x = input_row(j, w, t);
     if (j->way != IN_INT8) {
-        j->nn->k->act_i16(&w->act16, t, x, j->k);
+        (j->way == IN_INT16 ? j->nn->k->act_i16 : j->nn->k->act_u8_i16)(&w->act16, t, x, j->k);
         return;
     }
     j->nn->k->act(&w->act, t, x, j->k);

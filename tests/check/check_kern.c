@@ -430,17 +430,16 @@ static void test_u8_i16(struct nn *nn, uint32_t type, int64_t cols, int n, bool 
     memset(mem, 1, act_bytes), memset(same, 1, act_bytes);
     kern_act16_bind(&b, same, n, cols);
     kern_act16_bind(&alone, one, 1, cols);
-    a.most = b.most = alone.most = KERN_I16_U8;
     for (int i = 0; i < 3; i++) y[i] = output((i < 2 ? out_n : KERN_ROWS) + 64) + 32;
     for (int t = 0; t < n; t++) {
         fill(x, (size_t)cols);
         for (int64_t c = 0; ends && c < cols; c++)
-            x[c] = rng_below(&rng, 9) ? KERN_I16_U8 : -KERN_I16_U8;
-        ref->act_i16(&a, t, x, cols);
-        k->act_i16(&b, t, x, cols);
+            x[c] = rng_below(&rng, 9) ? KERN_I16_U8_MAX : -KERN_I16_U8_MAX;
+        ref->act_u8_i16(&a, t, x, cols);
+        k->act_u8_i16(&b, t, x, cols);
     }
     result(!memcmp(mem, same, act_bytes), "activations differ, k=%ld", (long)cols);
-    ref->act_i16(&alone, 0, x, cols);
+    ref->act_u8_i16(&alone, 0, x, cols);
     uint8_t *p = m.data;
     for (int64_t at = 0; at < cols; at += KERN_K) {
         int kb = (int)(at / KERN_K),
@@ -453,7 +452,8 @@ static void test_u8_i16(struct nn *nn, uint32_t type, int64_t cols, int n, bool 
                 size_t row = (size_t)(kb * n + i / KERN_ROWS), r = (size_t)i % KERN_ROWS;
                 double v = a.q[row * KERN_K + (size_t)c] *
                            (double)a.scale[row * KERN_GROUPS + (size_t)c / KERN_GROUP];
-                int code = tile->codes[((size_t)c / 4 * KERN_ROWS + r) * 4 + (size_t)c % 4];
+                size_t column = (size_t)c / 4 * 4 + (size_t[]){0, 2, 1, 3}[c % 4];
+                int code = tile->codes[(column / 4 * KERN_ROWS + r) * 4 + column % 4];
                 bound[i] += fabs(v * (code - 128) * (double)tile->scale[c / KERN_GROUP][r]);
             }
         k->unpack_u8(tile, m.fmt, p, ng, n);

@@ -75,6 +75,13 @@ ALWAYS __m256i max_of_all(__m256i v)
     return _mm256_max_epu32(v, _mm256_shuffle_epi32(v, 0xb1));
 }
 
+ALWAYS int32_t sum_of_lanes(__m256i v)
+{
+    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
+}
+
 /* The low halves of 16 lanes, in order. */
 ALWAYS __m256i low_halves(__m256i a, __m256i b)
 {
@@ -83,8 +90,11 @@ ALWAYS __m256i low_halves(__m256i a, __m256i b)
     return _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8);
 }
 
-static void act_i16(const struct kern_act16 *a, int t, const float *x, int64_t k)
+/* With `u8` as they are wanted before bytes. */
+ALWAYS void act(const bool u8, const struct kern_act16 *a, int t, const float *x, int64_t k)
 {
+    const __m256i quads = _mm256_broadcastsi128_si256(
+        _mm_set_epi8(15, 14, 11, 10, 13, 12, 9, 8, 7, 6, 3, 2, 5, 4, 1, 0));
     const __m256 sign = _mm256_set1_ps(-0.0f);
     for (int64_t at = 0; at < k; at += KERN_GROUP) {
         size_t row = (size_t)(at / KERN_K * a->m + t), in = (size_t)(at % KERN_K);
@@ -96,19 +106,28 @@ static void act_i16(const struct kern_act16 *a, int t, const float *x, int64_t k
             v[i] = load_n(x + at + 8 * i, n - 8 * i);
             max = _mm256_max_epu32(max, _mm256_castps_si256(_mm256_andnot_ps(sign, v[i])));
         }
-        __m256 scale = scale8(_mm256_castsi256_ps(max_of_all(max)), a->most, &inv);
-        UNROLL for (int i = 0; i < 2; i++) _mm256_store_si256(
-            q + i, low_halves(rounded(v[2 * i], inv), rounded(v[2 * i + 1], inv)));
+        __m256 scale =
+            scale8(_mm256_castsi256_ps(max_of_all(max)), u8 ? KERN_I16_U8_MAX : KERN_I16_MAX, &inv);
+        __m256i sum = _mm256_setzero_si256();
+        UNROLL for (int i = 0; i < 2; i++)
+        {
+            __m256i y = low_halves(rounded(v[2 * i], inv), rounded(v[2 * i + 1], inv));
+            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(y, _mm256_set1_epi16(1)));
+            _mm256_store_si256(q + i, u8 ? _mm256_shuffle_epi8(y, quads) : y);
+        }
         a->scale[row * KERN_GROUPS + in / KERN_GROUP] = _mm256_cvtss_f32(scale);
+        if (u8) a->sum[row * KERN_GROUPS + in / KERN_GROUP] = sum_of_lanes(sum);
     }
 }
 
-/* Two activations, the same in every lane. */
-ALWAYS __m256i pair(const int16_t *q)
+static void act_i16(const struct kern_act16 *a, int t, const float *x, int64_t k)
 {
-    int32_t v;
-    memcpy(&v, q, 4);
-    return _mm256_set1_epi32(v);
+    act(false, a, t, x, k);
+}
+
+static void act_u8_i16(const struct kern_act16 *a, int t, const float *x, int64_t k)
+{
+    act(true, a, t, x, k);
 }
 
 /* Adds to acc the products of a group for 16 rows from r on. */
@@ -171,6 +190,7 @@ void kern__avx2_i16(struct kern *k)
 {
     k->i16 = true;
     k->act_i16 = act_i16;
+    k->act_u8_i16 = act_u8_i16;
     k->unpack_i16 = unpack_i16;
     k->gemm_i16 = gemm_i16;
 }

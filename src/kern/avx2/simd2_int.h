@@ -138,6 +138,14 @@ ALWAYS __m256i quad(const int8_t *q)
     return _mm256_set1_epi32(v);
 }
 
+/* Two of 16 bits. */
+ALWAYS __m256i pair(const int16_t *q)
+{
+    int32_t v;
+    memcpy(&v, q, 4);
+    return _mm256_set1_epi32(v);
+}
+
 /* 256 times the scales of rows from 8 r on, a pair each. */
 ALWAYS __m256i scale_pairs(const uint8_t *sc, int r)
 {

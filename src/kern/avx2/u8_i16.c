@@ -9,40 +9,29 @@
 
 enum { TOKENS = 6 };
 
-/* What a token brings to a block. */
-struct side {
-    _Alignas(32) int16_t q[KERN_K]; /* columns 0, 2, 1 and 3 of each quad */
-    int32_t bias[KERN_GROUPS];      /* -128 times the sum of a group */
-    const float *scale;             /* of a group */
-};
-
 struct job {
     const struct kern_tile *t;
-    const struct side *side; /* [tokens] */
+    const int16_t *q;   /* [tokens][256] */
+    const float *scale; /* [tokens][8] */
+    const int32_t *sum; /* [tokens][8] */
     float (*sums)[KERN_ROWS];
     int ng;
     const uint8_t *next; /* to be fetched, so many bytes beside 16 rows of a group */
     size_t each;
 };
 
-/* Two activations, the same in every lane. */
-ALWAYS __m256i pair(const int16_t *q)
-{
-    int32_t v;
-    memcpy(&v, q, 4);
-    return _mm256_set1_epi32(v);
-}
-
 /* Group g of 8 R rows from `row` on. */
 ALWAYS void group(const int T, const int R, const struct job *j, int g, int row)
 {
     const __m256i even = _mm256_set1_epi16(255);
     const uint8_t *w = j->t->codes + LINE * 8 * g + 4 * row;
-    const int16_t *q = j->side->q + KERN_GROUP * g;
-    const size_t token = sizeof(struct side) / sizeof *q;
+    const int16_t *q = j->q + KERN_GROUP * g;
     __m256i d[TOKENS][4];
-    UNROLL for (int t = 0; t < T; t++) UNROLL for (int r = 0; r < R; r++) d[t][r] =
-        _mm256_set1_epi32(j->side[t].bias[g]);
+    UNROLL for (int t = 0; t < T; t++)
+    {
+        __m256i start = _mm256_set1_epi32(-128 * j->sum[t * KERN_GROUPS + g]);
+        UNROLL for (int r = 0; r < R; r++) d[t][r] = start;
+    }
     QUADS for (int i = 0; i < 8; i++)
     {
         UNROLL for (int h = 0; h < 2; h++)
@@ -55,7 +44,7 @@ ALWAYS void group(const int T, const int R, const struct job *j, int g, int row)
             }
             UNROLL for (int t = 0; t < T; t++)
             {
-                __m256i x = pair(q + (size_t)t * token + 4 * i + 2 * h);
+                __m256i x = pair(q + t * KERN_K + 4 * i + 2 * h);
                 UNROLL for (int r = 0; r < R; r++) d[t][r] =
                     held(_mm256_add_epi32(d[t][r], _mm256_madd_epi16(v[r], x)));
             }
@@ -64,7 +53,7 @@ ALWAYS void group(const int T, const int R, const struct job *j, int g, int row)
     }
     UNROLL for (int t = 0; t < T; t++)
     {
-        __m256 as = _mm256_set1_ps(j->side[t].scale[g]);
+        __m256 as = _mm256_set1_ps(j->scale[t * KERN_GROUPS + g]);
         UNROLL for (int r = 0; r < R; r++)
         {
             float *sum = j->sums[t] + row + 8 * r;
@@ -88,47 +77,25 @@ ALWAYS void tokens(const int T, const struct job *j)
     }
 }
 
-static void take(struct side *s, const struct kern_act16 *a, size_t row)
-{
-    const __m256i quads = _mm256_broadcastsi128_si256(
-        _mm_set_epi8(15, 14, 11, 10, 13, 12, 9, 8, 7, 6, 3, 2, 5, 4, 1, 0));
-    const int16_t *q = a->q + row * KERN_K;
-    const __m256i one = _mm256_set1_epi16(1);
-    __m256i v[KERN_GROUPS];
-    UNROLL for (int g = 0; g < KERN_GROUPS; g++)
-    {
-        __m256i x = line(q + g * KERN_GROUP), y = line(q + g * KERN_GROUP + 16);
-        __m256i *to = (__m256i *)(s->q + g * KERN_GROUP);
-        _mm256_store_si256(to, _mm256_shuffle_epi8(x, quads));
-        _mm256_store_si256(to + 1, _mm256_shuffle_epi8(y, quads));
-        v[g] = _mm256_add_epi32(_mm256_madd_epi16(x, one), _mm256_madd_epi16(y, one));
-    }
-    UNROLL for (int n = KERN_GROUPS / 2; n >= 2; n /= 2) UNROLL for (int i = 0; i < n; i++) v[i] =
-        _mm256_hadd_epi32(v[2 * i], v[2 * i + 1]);
-    /* the lower lanes of v[0] and v[1] have half the sum of each group, the upper ones the others */
-    v[0] = _mm256_add_epi32(_mm256_permute2x128_si256(v[0], v[1], 0x20),
-                            _mm256_permute2x128_si256(v[0], v[1], 0x31));
-    v[0] = _mm256_mullo_epi32(v[0], _mm256_set1_epi32(-128));
-    _mm256_store_si256((__m256i *)s->bias, v[0]);
-    s->scale = a->scale + row * KERN_GROUPS;
-}
-
 static void gemm_u8_i16(float *out, size_t ld, const struct kern_tile *t, int ng,
                         const struct kern_act16 *a, int kb, int n, bool add)
 {
-    struct side side[TOKENS];
     _Alignas(32) float sums[TOKENS][KERN_ROWS];
     const uint8_t *last = t->next + t->next_bytes;
-    size_t row = (size_t)kb * (size_t)a->m, most = sizeof *sums;
+    size_t row = (size_t)kb * (size_t)a->m, size = sizeof *sums;
     size_t pieces = (size_t)(2 * ng * ((n + TOKENS - 1) / TOKENS));
-    struct job j = {t, side, sums, ng, t->next, (t->next_bytes / pieces + 63) / 64 * 64};
-    for (int step; n > 0; n -= step, out += (size_t)step * ld) {
+    struct job j = {.t = t,
+                    .sums = sums,
+                    .ng = ng,
+                    .next = t->next,
+                    .each = (t->next_bytes / pieces + 63) / 64 * 64};
+    for (int step; n > 0; n -= step, out += (size_t)step * ld, row += (size_t)step) {
         step = n < TOKENS ? n : TOKENS;
-        for (int s = 0; s < step; s++) {
-            take(&side[s], a, row++);
-            memset(sums[s], 0, most);
-            if (add) memcpy(sums[s], out + (size_t)s * ld, most);
-        }
+        j.q = a->q + row * KERN_K;
+        j.scale = a->scale + row * KERN_GROUPS;
+        j.sum = a->sum + row * KERN_GROUPS;
+        memset(sums, 0, sizeof sums);
+        for (int s = 0; add && s < step; s++) memcpy(sums[s], out + (size_t)s * ld, size);
         switch (step) {
         case 1: tokens(1, &j); break;
         case 2: tokens(2, &j); break;
@@ -137,7 +104,7 @@ static void gemm_u8_i16(float *out, size_t ld, const struct kern_tile *t, int ng
         case 5: tokens(5, &j); break;
         default: tokens(6, &j); break;
         }
-        for (int s = 0; s < step; s++) memcpy(out + (size_t)s * ld, sums[s], most);
+        for (int s = 0; s < step; s++) memcpy(out + (size_t)s * ld, sums[s], size);
         j.next += (size_t)(2 * ng) * j.each;
         if (j.next >= last) j.each = 0;
     }

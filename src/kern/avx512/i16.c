@@ -9,9 +9,9 @@
 #include "simd_int.h"
 
 /* Largest magnitudes to what rounds their rows, and to their scales. */
-ALWAYS __m512 scale16(__m512 max, int largest, __m512 *inv)
+ALWAYS __m512 scale16(__m512 max, __m512 *inv)
 {
-    const __m512 most = _mm512_set1_ps((float)largest);
+    const __m512 most = _mm512_set1_ps(KERN_I16_MAX);
     __mmask16 some = _mm512_cmp_ps_mask(max, _mm512_set1_ps(KERN_I16_LEAST), _CMP_NLT_UQ);
     *inv = _mm512_maskz_div_ps(some, most, max);
     return _mm512_maskz_div_ps(some, max, most);
@@ -43,10 +43,9 @@ ALWAYS void unpack(const bool f16, struct kern_tile16 *t, const uint8_t *p, int 
         UNROLL for (int j = 0; j < 2; j++) max[j] = _mm512_max_epu16(
             max[j], _mm512_and_si512(line(p + (i + j) * COLUMN), _mm512_set1_epi16(INT16_MAX)));
     max[0] = _mm512_max_epu16(max[0], max[1]);
-    _mm512_store_ps(t->scale,
-                    scale16(half16(f16, _mm512_castsi512_si256(max[0])), KERN_I16_MAX, &inv[0]));
-    _mm512_store_ps(t->scale + 16, scale16(half16(f16, _mm512_extracti64x4_epi64(max[0], 1)),
-                                           KERN_I16_MAX, &inv[1]));
+    _mm512_store_ps(t->scale, scale16(half16(f16, _mm512_castsi512_si256(max[0])), &inv[0]));
+    _mm512_store_ps(t->scale + 16,
+                    scale16(half16(f16, _mm512_extracti64x4_epi64(max[0], 1)), &inv[1]));
     for (int i = 0; i < k; i += 2, p += 2 * COLUMN) UNROLL for (int h = 0; h < 2; h++)
         {
             __m512i a = rounded(load_half(f16, p + 32 * h), inv[h]);
@@ -76,7 +75,7 @@ static void act_i16(const struct kern_act16 *a, int t, const float *x, int64_t k
         __m512i max = _mm512_max_epu32(_mm512_and_si512(_mm512_castps_si512(v), bits),
                                        _mm512_and_si512(_mm512_castps_si512(w), bits));
         max = _mm512_set1_epi32((int)_mm512_reduce_max_epu32(max));
-        __m512 scale = scale16(_mm512_castsi512_ps(max), a->most, &inv);
+        __m512 scale = scale16(_mm512_castsi512_ps(max), &inv);
         __m256i *q = (__m256i *)(a->q + row * KERN_K + in);
         _mm256_store_si256(q, _mm512_cvtepi32_epi16(rounded(v, inv)));
         _mm256_store_si256(q + 1, _mm512_cvtepi32_epi16(rounded(w, inv)));

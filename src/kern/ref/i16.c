@@ -29,14 +29,35 @@ static float round_all(int16_t *q, const float *x, int n, int most)
     return max / (float)most;
 }
 
-static void act_i16(const struct kern_act16 *a, int t, const float *x, int64_t k)
+static void act_of(const struct kern_act16 *a, int t, const float *x, int64_t k, int most)
 {
     for (int64_t at = 0; at < k; at += KERN_GROUP) {
         size_t row = (size_t)(at / KERN_K * a->m + t), in = (size_t)(at % KERN_K);
         float v[KERN_GROUP] = {0};
         memcpy(v, x + at, (size_t)(k - at < KERN_GROUP ? k - at : KERN_GROUP) * sizeof *v);
         a->scale[row * KERN_GROUPS + in / KERN_GROUP] =
-            round_all(a->q + row * KERN_K + in, v, KERN_GROUP, a->most);
+            round_all(a->q + row * KERN_K + in, v, KERN_GROUP, most);
+    }
+}
+
+static void act_i16(const struct kern_act16 *a, int t, const float *x, int64_t k)
+{
+    act_of(a, t, x, k, KERN_I16_MAX);
+}
+
+static void act_u8_i16(const struct kern_act16 *a, int t, const float *x, int64_t k)
+{
+    act_of(a, t, x, k, KERN_I16_U8_MAX);
+    for (int64_t at = 0; at < k; at += KERN_GROUP) {
+        size_t group = (size_t)(at / KERN_K * a->m + t) * KERN_GROUPS + (size_t)(at % KERN_K / 32);
+        int16_t *q = a->q + group * KERN_GROUP;
+        a->sum[group] = 0;
+        for (int i = 0; i < KERN_GROUP; i++) a->sum[group] += q[i];
+        for (int i = 1; i < KERN_GROUP; i += 4) {
+            int16_t one = q[i];
+            q[i] = q[i + 1];
+            q[i + 1] = one;
+        }
     }
 }
 
@@ -85,9 +106,11 @@ static void gemm_u8_i16(float *out, size_t ld, const struct kern_tile *t, int ng
             const int16_t *q = a->q + row * KERN_K;
             float *y = out + (size_t)i * ld + r, acc = add ? *y : 0;
             for (int g = 0; g < ng; g++) {
-                int32_t dot = 0;
-                for (int k = g * KERN_GROUP; k < (g + 1) * KERN_GROUP; k++)
-                    dot += (t->codes[kern__code(k, r)] - 128) * q[k];
+                int32_t dot = -128 * a->sum[row * KERN_GROUPS + (size_t)g];
+                for (int k = g * KERN_GROUP; k < (g + 1) * KERN_GROUP; k++) {
+                    int at = k % 4 == 1 ? k + 1 : k % 4 == 2 ? k - 1 : k;
+                    dot += t->codes[kern__code(k, r)] * q[at];
+                }
                 acc += (float)dot * (t->scale[g][r] * a->scale[row * KERN_GROUPS + (size_t)g]);
             }
             *y = acc;
@@ -96,6 +119,7 @@ static void gemm_u8_i16(float *out, size_t ld, const struct kern_tile *t, int ng
 
 void kern__ref_i16(struct kern *k)
 {
+    k->act_u8_i16 = act_u8_i16;
     k->gemm_u8_i16 = gemm_u8_i16;
     k->act_i16 = act_i16;
     k->unpack_i16 = unpack_i16;
