@@ -90,9 +90,9 @@ struct kern_act {
 size_t kern_act_bytes(int m, int64_t k);
 void kern_act_bind(struct kern_act *a, void *mem, int m, int64_t k);
 
-/* Floats of 16 bits as 16-bit integers, and activations before them or before bytes. A scale is the largest magnitude / 8191 (/ 32767 before bytes; 0
- * below 2^-100), the most of which 32 products fit the sum in 32 bits; weights have one for a row of a
- * block, activations for 32 columns. */
+/* Floats of 16 bits as 16-bit integers, and activations before them or before bytes. A scale is the
+ * largest magnitude / 8191, before bytes / 32767 (0 below 2^-100), the most of which 32 products fit the
+ * sum in 32 bits; weights have one for a row of a block, activations for 32 columns. */
 enum { KERN_I16_MAX = 8191, KERN_I16_U8_MAX = 32767 };
 #define KERN_I16_LEAST 0x1p-100f
 struct kern_tile16 {

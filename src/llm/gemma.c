@@ -73,7 +73,6 @@ static void layer(const struct llm *m, int l, const struct llm__pass *p)
     struct nn *nn = p->nn;
     int n = p->n;
     bool local = w->sliding && m->rope[1].d_rot;
-
     struct nn_in in = llm__normed(m, w->att_norm);
 
     nn_matmul_of(nn,

@@ -45,7 +45,6 @@ static void layer(const struct llm *m, int l, const struct llm__pass *p)
     const struct llm__scratch *s = &m->s;
     struct nn *nn = p->nn;
     int n = p->n;
-
     struct nn_in in = llm__normed(m, w->att_norm);
 
     nn_matmul_of(nn,

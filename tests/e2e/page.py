@@ -8,7 +8,6 @@ the console, nothing that the content security policy had to stop, no request to
 test, then "N passed, N failed". Needs chromium, chromium-driver and python3-selenium of Debian.
 """
 import argparse
-import glob
 import json
 import os
 import queue
@@ -496,13 +495,9 @@ def conversations_survive(page, server):
     assert page.text("#chats .open")[1] == "My *name*" and page.text("h1") == ["My *name*"]
     page.click(page.button("Export", "#chats .here"))
     page.click("#export-all")
-    until = time.monotonic() + TIMEOUT
-    while len(glob.glob(page.dir + "/*.json")) < 2 and time.monotonic() < until:
-        time.sleep(0.05)
-    with open(page.dir + "/solvent-My-name-.json") as f:
-        assert [m["content"] for m in json.load(f)["messages"]] == ["Question one", "A1"]
-    with open(page.dir + "/solvent-conversations.json") as f:
-        assert len(json.load(f)) == 2
+    one = page.downloaded("solvent-My-name-.json")
+    assert [m["content"] for m in one["messages"]] == ["Question one", "A1"]
+    assert len(page.downloaded("solvent-conversations.json")) == 2
     page.click(page.button("Delete", "#chats .here"))
     assert page.text("#chats .open") == ["Question two"] and not page.all(".message")
     page.click("#toast button")

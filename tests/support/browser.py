@@ -266,6 +266,15 @@ class Page:
     def button(self, label, within="body"):
         return f"{within} button[aria-label='{label}']"
 
+    def downloaded(self, name):
+        """What a file of JSON holds; the browser makes it empty at first."""
+        path, until = os.path.join(self.dir, name), time.monotonic() + TIMEOUT
+        while not (os.path.exists(path) and os.path.getsize(path)):
+            assert time.monotonic() < until, name + " is not there"
+            time.sleep(0.05)
+        with open(path) as f:
+            return json.load(f)
+
     def watched(self):
         """What must not happen, since the last call: console messages, what the policy stopped, foreign requests."""
         wrong = [entry["message"] for entry in self.driver.get_log("browser")]
