@@ -88,18 +88,24 @@ static void layer(const struct llm *m, int l, const struct llm__pass *p)
     struct nn *nn = p->nn;
     int n = p->n;
 
-    nn_matmul(nn, (struct nn_mm[]){{s->q, &w->wq, w->bq, false}, {s->k, &w->wk, w->bk, false}}, 2,
-              s->x, n);
-    nn_matmul_outliers(nn, &(struct nn_mm){s->v, &w->wv, w->bv, false}, s->x, n);
+    const struct nn_mm qkv[] = {
+        {.out = s->q, .w = &w->wq, .bias = w->bq},
+        {.out = s->k, .w = &w->wk, .bias = w->bk},
+        {.out = s->v, .w = &w->wv, .bias = w->bv, .rest = NN_REST_OUTLIERS}};
+    nn_matmul(nn, qkv, 3, s->x, n);
     nn_kv_put(nn, p->kv, 0, p->spans, p->n_spans, s->k, s->v, (struct nn_turn){0});
     struct nn_attn a = {.heads = d->heads, .scale = 1 / sqrtf((float)d->d_head), .whole = true};
     nn_attention(nn, s->o, s->q, &a, p->kv, 0, p->spans, p->n_spans);
-    nn_matmul(nn, &(struct nn_mm){s->x, &w->wo, w->bo, true}, 1, s->o, n);
+    nn_matmul(nn, &(struct nn_mm){.out = s->x, .w = &w->wo, .bias = w->bo, .add = true}, 1, s->o,
+              n);
     nn_layer_norm(nn, s->x, s->x, w->att_norm, w->att_norm_b, n, d->d, d->eps);
 
-    nn_matmul_outliers(nn, &(struct nn_mm){s->gate, &w->up, w->b_up, false}, s->x, n);
-    nn_gelu(nn, s->gate, n, d->ff);
-    nn_matmul(nn, &(struct nn_mm){s->x, &w->down, w->b_down, true}, 1, s->gate, n);
+    const struct nn_mm up = {
+        .out = s->gate, .w = &w->up, .bias = w->b_up, .rest = NN_REST_OUTLIERS};
+    nn_matmul(nn, &up, 1, s->x, n);
+    const struct nn_in in = llm__gated(m, NN_GELU);
+    nn_matmul_of(nn, &(struct nn_mm){.out = s->x, .w = &w->down, .bias = w->b_down, .add = true}, 1,
+                 &in, n);
     nn_layer_norm(nn, s->x, s->x, w->ffn_norm, w->ffn_norm_b, n, d->d, d->eps);
 }
 

@@ -76,9 +76,9 @@ static void layer(const struct llm *m, int l, const struct llm__pass *p)
     struct nn_in in = llm__normed(m, w->att_norm);
 
     nn_matmul_of(nn,
-                 (struct nn_mm[]){{s->q, &w->wq, NULL, false},
-                                  {s->k, &w->wk, NULL, false},
-                                  {s->v, &w->wv, NULL, false}},
+                 (struct nn_mm[]){{.out = s->q, .w = &w->wq},
+                                  {.out = s->k, .w = &w->wk},
+                                  {.out = s->v, .w = &w->wv}},
                  3, &in, n);
     nn_kv_put(nn, p->kv, l, p->spans, p->n_spans, s->k, s->v, llm__turn(m, w->k_norm, local));
     struct nn_attn a = {.heads = d->heads,
@@ -87,15 +87,14 @@ static void layer(const struct llm *m, int l, const struct llm__pass *p)
                         .window = w->sliding ? d->window : 0,
                         .turn = llm__turn(m, w->q_norm, local)};
     nn_attention(nn, s->o, s->q, &a, p->kv, l, p->spans, p->n_spans);
-    nn_matmul(nn, &(struct nn_mm){s->h, &w->wo, NULL, false}, 1, s->o, n);
+    nn_matmul(nn, &(struct nn_mm){.out = s->h, .w = &w->wo}, 1, s->o, n);
     nn_add_rms_norm(nn, s->x, s->h, w->att_post, n, d->d, d->eps);
 
     in = llm__normed(m, w->ffn_norm);
-    nn_matmul_of(nn,
-                 (struct nn_mm[]){{s->gate, &w->gate, NULL, false}, {s->up, &w->up, NULL, false}},
+    nn_matmul_of(nn, (struct nn_mm[]){{.out = s->gate, .w = &w->gate}, {.out = s->up, .w = &w->up}},
                  2, &in, n);
-    in = llm__gated(m, true);
-    nn_matmul_of(nn, &(struct nn_mm){s->h, &w->down, NULL, false}, 1, &in, n);
+    in = llm__gated(m, NN_GELU_MUL);
+    nn_matmul_of(nn, &(struct nn_mm){.out = s->h, .w = &w->down}, 1, &in, n);
     nn_add_rms_norm(nn, s->x, s->h, w->ffn_post, n, d->d, d->eps);
 }
 

@@ -141,6 +141,7 @@ void llm_forward(struct llm *m, const struct nn_kv *kv, const struct llm_step *s
         memcpy(s->hidden, m->s.h, (size_t)s->n_out * (size_t)d->d * sizeof(float));
         return;
     }
-    nn_matmul_top(m->nn, &(struct nn_mm){.out = s->logits, .w = &m->head}, m->s.h, s->n_out);
+    nn_matmul(m->nn, &(struct nn_mm){.out = s->logits, .w = &m->head, .rest = NN_REST_TOP}, 1,
+              m->s.h, s->n_out);
     if (d->final_softcap != 0) nn_softcap(m->nn, s->logits, s->n_out, d->vocab, d->final_softcap);
 }

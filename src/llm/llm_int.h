@@ -66,15 +66,15 @@ struct llm {
     int max_rows;
 };
 
-/* Inputs of products: the RMS norm of x; gate and up, joined by SiLU or GELU. */
+/* Inputs of products: the RMS norm of x; what act makes of gate (and up). */
 static inline struct nn_in llm__normed(const struct llm *m, const float *norm)
 {
     return (struct nn_in){.x = m->s.x, .norm = norm, .eps = m->dims.eps, .made = m->s.h};
 }
 
-static inline struct nn_in llm__gated(const struct llm *m, bool gelu)
+static inline struct nn_in llm__gated(const struct llm *m, enum nn_act act)
 {
-    return (struct nn_in){.x = m->s.gate, .up = m->s.up, .gelu = gelu, .made = m->s.gate};
+    return (struct nn_in){.x = m->s.gate, .up = m->s.up, .act = act, .made = m->s.gate};
 }
 
 /* Queries or keys of a step, with their norm if there is one; `local` layers have angles of their own. */

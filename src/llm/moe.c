@@ -44,11 +44,11 @@ void llm__moe(const struct llm *m, const struct llm__pass *p, const struct llm__
 {
     const struct llm__dims *d = &m->dims;
     const struct llm__scratch *s = &m->s;
-    const struct nn_in gated = llm__gated(m, false);
+    const struct nn_in gated = llm__gated(m, NN_SILU_MUL);
     int n = p->n, used = d->experts_used;
     float *weight = s->route + (size_t)n * (size_t)d->experts, *weights = weight + n * used;
     int *rows = s->chosen + n * used;
-    nn_matmul(p->nn, &(struct nn_mm){s->route, w->router, NULL, false}, 1, s->h, n);
+    nn_matmul(p->nn, &(struct nn_mm){.out = s->route, .w = w->router}, 1, s->h, n);
     for (int t = 0; t < n; t++)
         choose(m, s->route + (size_t)t * (size_t)d->experts, s->chosen + t * used,
                weight + t * used);
@@ -57,9 +57,9 @@ void llm__moe(const struct llm *m, const struct llm__pass *p, const struct llm__
         if (!count) continue;
         nn_matmul(
             p->nn,
-            (struct nn_mm[]){{s->gate, &w->gate[e], NULL, false}, {s->up, &w->up[e], NULL, false}},
-            2, s->routed, count);
-        nn_matmul_of(p->nn, &(struct nn_mm){s->routed, &w->down[e], NULL, false}, 1, &gated, count);
+            (struct nn_mm[]){{.out = s->gate, .w = &w->gate[e]}, {.out = s->up, .w = &w->up[e]}}, 2,
+            s->routed, count);
+        nn_matmul_of(p->nn, &(struct nn_mm){.out = s->routed, .w = &w->down[e]}, 1, &gated, count);
         for (int i = 0; i < count; i++) {
             float *x = s->x + (size_t)rows[i] * (size_t)d->d;
             const float *y = s->routed + (size_t)i * (size_t)d->d;

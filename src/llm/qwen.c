@@ -48,23 +48,22 @@ static void layer(const struct llm *m, int l, const struct llm__pass *p)
     struct nn_in in = llm__normed(m, w->att_norm);
 
     nn_matmul_of(nn,
-                 (struct nn_mm[]){{s->q, &w->wq, w->bq, false},
-                                  {s->k, &w->wk, w->bk, false},
-                                  {s->v, &w->wv, w->bv, false}},
+                 (struct nn_mm[]){{.out = s->q, .w = &w->wq, .bias = w->bq},
+                                  {.out = s->k, .w = &w->wk, .bias = w->bk},
+                                  {.out = s->v, .w = &w->wv, .bias = w->bv}},
                  3, &in, n);
     nn_kv_put(nn, p->kv, l, p->spans, p->n_spans, s->k, s->v, llm__turn(m, w->k_norm, false));
     struct nn_attn a = {.heads = d->heads,
                         .scale = 1 / sqrtf((float)d->d_head),
                         .turn = llm__turn(m, w->q_norm, false)};
     nn_attention(nn, s->o, s->q, &a, p->kv, l, p->spans, p->n_spans);
-    nn_matmul(nn, &(struct nn_mm){s->x, &w->wo, NULL, true}, 1, s->o, n);
+    nn_matmul(nn, &(struct nn_mm){.out = s->x, .w = &w->wo, .add = true}, 1, s->o, n);
 
     in = llm__normed(m, w->ffn_norm);
-    nn_matmul_of(nn,
-                 (struct nn_mm[]){{s->gate, &w->gate, NULL, false}, {s->up, &w->up, NULL, false}},
+    nn_matmul_of(nn, (struct nn_mm[]){{.out = s->gate, .w = &w->gate}, {.out = s->up, .w = &w->up}},
                  2, &in, n);
-    in = llm__gated(m, false);
-    nn_matmul_of(nn, &(struct nn_mm){s->x, &w->down, NULL, true}, 1, &in, n);
+    in = llm__gated(m, NN_SILU_MUL);
+    nn_matmul_of(nn, &(struct nn_mm){.out = s->x, .w = &w->down, .add = true}, 1, &in, n);
 }
 
 const struct llm__family llm__qwen = {.archs = {"qwen2", "qwen3"}, .open = open, .layer = layer};

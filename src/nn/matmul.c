@@ -5,7 +5,8 @@
  * another's, and goes through their blocks, each used for all tokens. Bias and residual are put where
  * the product is then added, so no pass of their own.
  * Matrices of F16 and BF16 go through tiles of 16-bit integers where the level is faster at those than
- * at float32; those of bytes meet activations of 16 bits where that costs no more. Matrices that share an input but not the way are jobs of their own.
+ * at float32; those of bytes meet activations of 16 bits where that costs no more. Matrices that share
+ * an input but not the way are jobs of their own.
  * A remainder is what rounding a row left, rounded again: with it the sum is as good as 15 bits. It
  * is spent where it is worth most: on groups of columns with an outlier, or on a row's largest outputs.
  */
@@ -25,17 +26,14 @@ enum {
 /* What a product is computed in. */
 enum way { IN_F32, IN_INT16, IN_INT16_U8 /* weights of bytes */, IN_INT8 };
 
-/* What remainders are for. */
-enum rest { REST_NONE, REST_OUTLIERS, REST_TOP };
-
 struct job {
     struct nn *nn;
     enum way way;
     const struct nn_mm *mm;
     int n_mm;
     struct nn_in in;
-    int n;          /* rows of the input and of the outputs */
-    enum rest rest; /* that of row t is row n + t of the rounded ones */
+    int row0, n;       /* rows of the input and of the outputs, counted from 0 elsewhere */
+    enum nn_rest rest; /* that of row t is row n + t of the rounded ones */
     int64_t k;
     long panels;
     bool halved; /* in int8: some matrix asks for such scales */
@@ -131,9 +129,10 @@ static void panel(struct job *j, struct nn__worker *w, const struct nn_mm *mm, i
     int64_t row = p * KERN_ROWS;
     int width = m->rows - row < KERN_ROWS ? (int)(m->rows - row) : KERN_ROWS;
     bool beside = width < KERN_ROWS || n >= BESIDE_MIN;
-    float *to = mm->out + (size_t)first * (size_t)m->rows + row, *out = beside ? w->out : to;
+    float *to = mm->out + (size_t)(j->row0 + first) * (size_t)m->rows + row;
+    float *out = beside ? w->out : to;
     size_t ld = beside ? KERN_ROWS : (size_t)m->rows;
-    bool add = start_rows(rest ? &more : mm, out, ld, row, width, first, n, beside);
+    bool add = start_rows(rest ? &more : mm, out, ld, row, width, j->row0 + first, n, beside);
     panel_tiles(j, w, mm, data, out, ld, rest ? j->n + first : first, n, add);
     if (beside) copy_rows(to, (size_t)m->rows, out, width, n);
 }
@@ -163,15 +162,15 @@ static bool has_outlier(const float *x, int n)
 static const float *input_row(const struct job *j, struct nn__worker *w, int t)
 {
     const struct kern *k = j->nn->k;
-    size_t at = (size_t)t * (size_t)j->k;
+    size_t at = (size_t)(j->row0 + t) * (size_t)j->k;
     const float *x = j->in.x + at;
     if (j->in.norm) {
         k->rms_norm(w->row, x, j->in.norm, (int)j->k, j->in.eps);
         return w->row;
     }
-    if (!j->in.up) return x;
+    if (!j->in.act) return x;
     memcpy(w->row, x, (size_t)j->k * sizeof *x);
-    (j->in.gelu ? k->gelu_mul : k->silu_mul)(w->row, j->in.up + at, (int)j->k);
+    nn__act(k, w->row, j->in.up ? j->in.up + at : NULL, j->in.act, (int)j->k);
     return w->row;
 }
 
@@ -190,7 +189,7 @@ static void round_row(struct job *j, struct nn__worker *w, int t)
         float scale = w->act.scale[row * KERN_GROUPS + c / KERN_GROUP];
         const int8_t *q = w->act.q + row * KERN_K + c;
         int n = j->k - at < KERN_GROUP ? (int)(j->k - at) : KERN_GROUP;
-        bool wanted = j->rest == REST_TOP || has_outlier(x + at, n);
+        bool wanted = j->rest == NN_REST_TOP || has_outlier(x + at, n);
         for (int i = 0; i < n; i++) w->row[at + i] = wanted ? x[at + i] - (float)q[i] * scale : 0;
     }
     j->nn->k->act(&w->act, j->n + t, w->row, j->k);
@@ -215,7 +214,7 @@ static float panel_max(const float *y, int width)
 static void refine_row(struct job *j, struct nn__worker *w, int t)
 {
     const struct nn_mm *mm = j->mm;
-    const float *y = mm->out + (size_t)t * (size_t)mm->w->rows;
+    const float *y = mm->out + (size_t)(j->row0 + t) * (size_t)mm->w->rows;
     float most[TOP_PANELS];
     int64_t which[TOP_PANELS];
     int n = 0;
@@ -275,25 +274,31 @@ static void work(void *arg, int worker)
         int64_t p = at, n;
         while (p >= (n = (mm->w->rows + KERN_ROWS - 1) / KERN_ROWS)) p -= n, mm++;
         panel(j, w, mm, p, 0, j->n, false);
-        if (j->rest == REST_OUTLIERS) panel(j, w, mm, p, 0, j->n, true);
+        if (j->rest && mm->rest == NN_REST_OUTLIERS) panel(j, w, mm, p, 0, j->n, true);
     }
-    if (j->rest != REST_TOP) return;
+    if (j->rest != NN_REST_TOP) return;
     if (j->nn->threads > 1) pool_barrier(j->nn->pool);
     while ((t = atomic_fetch_add_explicit(&j->refined, 1, memory_order_relaxed)) < j->n)
         refine_row(j, w, (int)t);
 }
 
-static void start(struct job *j)
+/* With remainders in parts whose rows and theirs fit what was reserved. */
+static void start(struct nn *nn, const struct nn_mm *mm, int n_mm, const struct nn_in *in, int n)
 {
-    struct nn *nn = j->nn;
-    j->k = j->mm[0].w->k;
-    j->way = way_of(nn, j->mm[0].w);
-    for (int i = 0; i < j->n_mm; i++) {
-        j->panels += (j->mm[i].w->rows + KERN_ROWS - 1) / KERN_ROWS;
-        if (j->mm[i].w->fmt->scale == KERN_SCALE_K) j->halved = true;
+    struct job j = {.nn = nn, .way = way_of(nn, mm->w), .mm = mm, .n_mm = n_mm, .in = *in};
+    j.k = mm->w->k;
+    for (int i = 0; i < n_mm; i++) {
+        j.panels += (mm[i].w->rows + KERN_ROWS - 1) / KERN_ROWS;
+        if (mm[i].w->fmt->scale == KERN_SCALE_K) j.halved = true;
+        if (j.way == IN_INT8 && mm[i].rest) j.rest = mm[i].rest;
     }
-    set_runs(nn, j->panels);
-    nn__run(nn, work, j);
+    for (int most = j.rest ? nn->rows / 2 : n; j.row0 < n; j.row0 += j.n) {
+        j.n = n - j.row0 < most ? n - j.row0 : most;
+        atomic_store_explicit(&j.rounded, 0, memory_order_relaxed);
+        atomic_store_explicit(&j.refined, 0, memory_order_relaxed);
+        set_runs(nn, j.panels);
+        nn__run(nn, work, &j);
+    }
 }
 
 /* In a pass of their own: products in float32 read their rows once a panel. */
@@ -303,7 +308,7 @@ static struct nn_in made(struct nn *nn, const struct nn_in *in, int n, int k)
         nn_rms_norm(nn, in->made, in->x, in->norm, n, k, in->eps);
         return (struct nn_in){.x = in->made};
     }
-    if (in->up) (in->gelu ? nn_gelu_mul : nn_silu_mul)(nn, in->made, in->up, n, k);
+    if (in->act) nn_act(nn, in->made, in->up, in->act, n, k);
     return (struct nn_in){.x = in->x};
 }
 
@@ -315,41 +320,11 @@ void nn_matmul_of(struct nn *nn, const struct nn_mm *mm, int n_mm, const struct 
     if (make) rows = made(nn, in, n, (int)mm[0].w->k);
     for (int i = 0, some = 1; i < n_mm; i += some, some = 1) {
         while (i + some < n_mm && way_of(nn, mm[i + some].w) == way_of(nn, mm[i].w)) some++;
-        start(&(struct job){.nn = nn, .mm = mm + i, .n_mm = some, .in = rows, .n = n});
+        start(nn, mm + i, some, &rows, n);
     }
 }
 
 void nn_matmul(struct nn *nn, const struct nn_mm *mm, int n_mm, const float *x, int n)
 {
     nn_matmul_of(nn, mm, n_mm, &(struct nn_in){.x = x}, n);
-}
-
-/* In parts whose rows and remainders fit what was reserved. */
-static void with_rest(struct nn *nn, const struct nn_mm *mm, const float *x, int n, enum rest rest)
-{
-    if (way_of(nn, mm->w) != IN_INT8) {
-        nn_matmul(nn, mm, 1, x, n);
-        return;
-    }
-    for (int t = 0, part; t < n; t += part) {
-        struct nn_mm some = *mm;
-        part = n - t < nn->rows / 2 ? n - t : nn->rows / 2;
-        some.out += (size_t)t * (size_t)mm->w->rows;
-        start(&(struct job){.nn = nn,
-                            .mm = &some,
-                            .n_mm = 1,
-                            .in = {.x = x + (size_t)t * (size_t)mm->w->k},
-                            .n = part,
-                            .rest = rest});
-    }
-}
-
-void nn_matmul_outliers(struct nn *nn, const struct nn_mm *mm, const float *x, int n)
-{
-    with_rest(nn, mm, x, n, REST_OUTLIERS);
-}
-
-void nn_matmul_top(struct nn *nn, const struct nn_mm *mm, const float *x, int n)
-{
-    with_rest(nn, mm, x, n, REST_TOP);
 }

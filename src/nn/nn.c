@@ -201,39 +201,33 @@ void nn_layer_norm(struct nn *nn, float *out, const float *x, const float *w, co
     nn__rows(nn, layer_norm_row, &(struct row_job){out, x, w, b, d, eps}, n, d);
 }
 
-static void silu_row(const struct nn *nn, void *arg, int i)
+void nn__act(const struct kern *k, float *x, const float *up, enum nn_act act, int d)
 {
-    struct row_job *j = arg;
+    switch (act) {
+    case NN_SILU_MUL: k->silu_mul(x, up, d); break;
+    case NN_GELU_MUL: k->gelu_mul(x, up, d); break;
+    case NN_GELU: k->gelu(x, d); break;
+    case NN_NONE: break;
+    }
+}
+
+struct act_job {
+    float *x;
+    const float *up;
+    enum nn_act act;
+    int d;
+};
+
+static void act_row(const struct nn *nn, void *arg, int i)
+{
+    struct act_job *j = arg;
     size_t at = (size_t)i * (size_t)j->d;
-    nn->k->silu_mul(j->out + at, j->x + at, j->d);
+    nn__act(nn->k, j->x + at, j->up ? j->up + at : NULL, j->act, j->d);
 }
 
-void nn_silu_mul(struct nn *nn, float *gate, const float *up, int n, int d)
+void nn_act(struct nn *nn, float *x, const float *up, enum nn_act act, int n, int d)
 {
-    nn__rows(nn, silu_row, &(struct row_job){gate, up, NULL, NULL, d, 0}, n, d);
-}
-
-static void gelu_mul_row(const struct nn *nn, void *arg, int i)
-{
-    struct row_job *j = arg;
-    size_t at = (size_t)i * (size_t)j->d;
-    nn->k->gelu_mul(j->out + at, j->x + at, j->d);
-}
-
-void nn_gelu_mul(struct nn *nn, float *gate, const float *up, int n, int d)
-{
-    nn__rows(nn, gelu_mul_row, &(struct row_job){gate, up, NULL, NULL, d, 0}, n, d);
-}
-
-static void gelu_row(const struct nn *nn, void *arg, int i)
-{
-    struct row_job *j = arg;
-    nn->k->gelu(j->out + (size_t)i * (size_t)j->d, j->d);
-}
-
-void nn_gelu(struct nn *nn, float *x, int n, int d)
-{
-    nn__rows(nn, gelu_row, &(struct row_job){.out = x, .d = d}, n, d);
+    nn__rows(nn, act_row, &(struct act_job){x, up, act, d}, n, d);
 }
 
 static void add_row(const struct nn *nn, void *arg, int i)

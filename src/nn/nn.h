@@ -52,32 +52,39 @@ void nn_mat_pack(struct nn *nn, struct nn_mat *m, const uint8_t *src);
 /* A sum over bytes (checksum.h) by all threads. */
 uint64_t nn_checksum(struct nn *nn, const void *p, size_t n);
 
+/* Where a product's activations are as good as 15 bits: where int8 loses most, in groups of 32 columns
+ * with an outlier, or for the largest outputs of a row (and their neighbours), which decide what is
+ * sampled. Costs least where nn_reserve knew of 2n rows. */
+enum nn_rest { NN_REST_NONE, NN_REST_OUTLIERS, NN_REST_TOP };
+
 /* out[n][w->rows] = x[n][w->k] . w^T (+ bias) (+ out as it was, with add). */
 struct nn_mm {
     float *out;
     const struct nn_mat *w;
     const float *bias; /* [w->rows] or NULL */
     bool add;
+    enum nn_rest rest; /* with NN_REST_TOP, the only product */
 };
 /* All n_mm products share x. */
 void nn_matmul(struct nn *nn, const struct nn_mm *mm, int n_mm, const float *x, int n);
+
+enum nn_act {
+    NN_NONE,
+    NN_SILU_MUL, /* silu(x) * up */
+    NN_GELU_MUL, /* gelu(x) * up, in tanh form */
+    NN_GELU      /* erf form */
+};
 /* As nn_matmul, of rows that are made where they are rounded, without a pass of their own: the RMS norm
- * of x, or act(x) * up. */
+ * of x, or what act makes of it. */
 struct nn_in {
     const float *x;    /* [n][k] */
     const float *norm; /* weights [k], or NULL */
     float eps;         /* of the norm */
-    const float *up;   /* [n][k], or NULL */
-    bool gelu;         /* act is GELU in tanh form, else SiLU */
-    float *made;       /* [n][k] for such rows, not to be read afterwards; with `up`, x itself */
+    enum nn_act act;
+    const float *up; /* [n][k], if act wants it */
+    float *made;     /* [n][k] for such rows, not to be read afterwards; with act, x itself */
 };
 void nn_matmul_of(struct nn *nn, const struct nn_mm *mm, int n_mm, const struct nn_in *in, int n);
-
-/* One product, with activations as good as 15 bits where int8 loses most: in groups of 32 columns with
- * an outlier; for the largest outputs of a row (and their neighbours), which decide what is sampled. In
- * one piece where nn_reserve knew of 2n rows. */
-void nn_matmul_outliers(struct nn *nn, const struct nn_mm *mm, const float *x, int n);
-void nn_matmul_top(struct nn *nn, const struct nn_mm *mm, const float *x, int n);
 
 /* out and x may be the same; w [d] may be NULL. */
 void nn_rms_norm(struct nn *nn, float *out, const float *x, const float *w, int n, int d,
@@ -87,9 +94,8 @@ void nn_add_rms_norm(struct nn *nn, float *x, float *h, const float *w, int n, i
 /* LayerNorm; out and x may be the same. */
 void nn_layer_norm(struct nn *nn, float *out, const float *x, const float *w, const float *b, int n,
                    int d, float eps);
-void nn_silu_mul(struct nn *nn, float *gate, const float *up, int n, int d);
-void nn_gelu_mul(struct nn *nn, float *gate, const float *up, int n, int d); /* tanh form */
-void nn_gelu(struct nn *nn, float *x, int n, int d);                         /* erf form */
+/* In place; up may be NULL where act does not want it. */
+void nn_act(struct nn *nn, float *x, const float *up, enum nn_act act, int n, int d);
 void nn_add(struct nn *nn, float *x, const float *y, int n, int d);
 void nn_softcap(struct nn *nn, float *x, int n, int d, float cap);
 

@@ -47,6 +47,9 @@ void nn__run(struct nn *nn, pool_fn *fn, void *arg);
 /* Takes up to `chunk` units of n: returns the first, or -1; *end is one past the last. */
 long nn__take(struct nn *nn, long n, long chunk, long *end);
 
+/* A row of nn_act. */
+void nn__act(const struct kern *k, float *x, const float *up, enum nn_act act, int d);
+
 typedef void nn__row_fn(const struct nn *nn, void *arg, int row);
 /* fn for every row; on all workers when rows * cost (in floats) is worth waking them. */
 void nn__rows(struct nn *nn, nn__row_fn *fn, void *arg, int n, long cost);

@@ -63,13 +63,10 @@ static void product(int threads, enum special special, int rows, int k, int n, b
     assert_true(nn_mat_shape(&m, QUANT_Q8_0, rows, k));
     m.data = aligned_alloc(64, nn_mat_bytes(&m));
     nn_mat_pack(nn, &m, q);
-    struct nn_mm mm = {y, &m, with_bias ? bias : NULL, add};
-    if (special == OUTLIERS)
-        nn_matmul_outliers(nn, &mm, x, n);
-    else if (special == TOP)
-        nn_matmul_top(nn, &mm, x, n);
-    else
-        nn_matmul(nn, &mm, 1, x, n);
+    struct nn_mm mm = {.out = y, .w = &m, .bias = with_bias ? bias : NULL, .add = add};
+    if (special == OUTLIERS) mm.rest = NN_REST_OUTLIERS;
+    if (special == TOP) mm.rest = NN_REST_TOP;
+    nn_matmul(nn, &mm, 1, x, n);
     for (int t = 0; t < n; t++) {
         double most = -INFINITY, most_size = 0;
         int top = 0;
@@ -223,9 +220,9 @@ static void rows_do_not_see_each_other(void **state)
     assert_true(nn_mat_shape(&m, QUANT_Q8_0, ROWS, K));
     m.data = aligned_alloc(64, nn_mat_bytes(&m));
     nn_mat_pack(nn, &m, q);
-    nn_matmul(nn, &(struct nn_mm){together, &m, NULL, false}, 1, x, N);
+    nn_matmul(nn, &(struct nn_mm){.out = together, .w = &m}, 1, x, N);
     for (int t = 0; t < N; t++) {
-        nn_matmul(nn, &(struct nn_mm){alone, &m, NULL, false}, 1, x + t * K, 1);
+        nn_matmul(nn, &(struct nn_mm){.out = alone, .w = &m}, 1, x + t * K, 1);
         assert_memory_equal(alone, together + t * ROWS, sizeof alone);
     }
     free(w), free(x), free(q), free(m.data);
@@ -237,9 +234,10 @@ static void rows_made_on_the_way(void **state)
 {
     enum { ROWS = 70, K = 288, N = 15 };
     (void)state;
-    for (int i = 0; i < 24; i++) {
+    for (int i = 0; i < 64; i++) {
+        enum nn_act act = (enum nn_act)(i / 8 % 4);
         int threads = 1 + i % 3, n = i % 8 < 4 ? 1 + i % 4 : N;
-        struct nn *nn = open_nn(threads, i >= 18);
+        struct nn *nn = open_nn(threads, i >= 32);
         float *w = random_floats(ROWS * K), *x = random_floats(N * K), *by = random_floats(N * K);
         float way[N * ROWS], pass[N * ROWS], *made = malloc(N * K * sizeof *made);
         uint8_t *q = rows_q8(w, ROWS, K);
@@ -248,14 +246,14 @@ static void rows_made_on_the_way(void **state)
         m.data = aligned_alloc(64, nn_mat_bytes(&m));
         nn_mat_pack(nn, &m, q);
         struct nn_in in = {.x = x, .made = made, .norm = by, .eps = 1e-5f};
-        if (i % 3) in = (struct nn_in){.x = x, .made = x, .up = by, .gelu = i % 3 == 1};
+        if (act) in = (struct nn_in){.x = x, .made = x, .up = by, .act = act};
         memcpy(made, x, N * K * sizeof *made);
-        if (i % 3 == 0)
-            nn_rms_norm(nn, made, x, by, n, K, 1e-5f);
+        if (act)
+            nn_act(nn, made, by, act, n, K);
         else
-            (in.gelu ? nn_gelu_mul : nn_silu_mul)(nn, made, by, n, K);
-        nn_matmul(nn, &(struct nn_mm){pass, &m, NULL, false}, 1, made, n);
-        nn_matmul_of(nn, &(struct nn_mm){way, &m, NULL, false}, 1, &in, n);
+            nn_rms_norm(nn, made, x, by, n, K, 1e-5f);
+        nn_matmul(nn, &(struct nn_mm){.out = pass, .w = &m}, 1, made, n);
+        nn_matmul_of(nn, &(struct nn_mm){.out = way, .w = &m}, 1, &in, n);
         assert_memory_equal(way, pass, (size_t)(n * ROWS) * sizeof *way);
         free(w), free(x), free(by), free(made), free(q), free(m.data);
         nn_close(nn);
