@@ -28,6 +28,7 @@
  *           (4q + j): low nibble quad 2p and high nibble quad 2p + 1 of the 4-bit line p; bit pair i
  *           of the 2-bit line p is quad 4p + i; bit i of the 1-bit line is quad i; byte line p is quad p.
  *           Planes are concatenated with the 4- or 2-bit plane as the low bits.
+ * Rows with KERN_SCALE_K are whole blocks of 8 groups.
  * A value is scale * (code - bias), or scale * code + min with mins; with levels, the code indexes
  * 16 levels. A scale of 0 of KERN_SCALE_K is read as 2^-70. Float types are [k][32] values of
  * their own type.
