@@ -115,6 +115,24 @@ static inline bool kern_u8_i16(const struct kern_fmt *f)
     return f->bits == 8 || f->levels;
 }
 
+/* Rows of 32 outputs: the sum for token t goes to to + t * ld and starts with from + t * ld_from; from may
+ * be `to`, or NULL: zeros, and ld_from may be 0: all start with one row. */
+struct kern_out {
+    float *to;
+    size_t ld;
+    const float *from;
+    size_t ld_from;
+};
+static inline const float *kern_from(const struct kern_out *o, int t)
+{
+    return o->from ? o->from + (size_t)t * o->ld_from : NULL;
+}
+static inline void kern_out_skip(struct kern_out *o, int tokens)
+{
+    o->to += (size_t)tokens * o->ld;
+    o->from = kern_from(o, tokens);
+}
+
 /* Which pairs of a head RoPE rotates. */
 enum kern_rope { KERN_ROPE_PAIRS /* (2i, 2i + 1) */, KERN_ROPE_HALVES /* (i, i + d_rot / 2) */ };
 
@@ -145,30 +163,28 @@ struct kern {
     /* For products with n tokens. Leaves next. */
     void (*unpack_u8)(struct kern_tile *t, const struct kern_fmt *f, const uint8_t *block, int ng,
                       int n);
-    /* out[t][32] (+)= tile . activations of block kb, tokens t0 .. t0 + n - 1; `add` or overwrite.
-     */
-    void (*gemm_u8)(float *out, size_t ld, const struct kern_tile *t, const struct kern_fmt *f,
-                    int ng, const struct kern_act *a, int kb, int t0, int n, bool add);
+    /* Adds tile . activations of block kb, tokens t0 .. t0 + n - 1. */
+    void (*gemm_u8)(struct kern_out o, const struct kern_tile *t, const struct kern_fmt *f, int ng,
+                    const struct kern_act *a, int kb, int t0, int n);
 
     void (*unpack_f32)(float *w /* [32 ng][32] */, const struct kern_fmt *f, const uint8_t *block,
                        int ng);
-    /* out[t][32] (+)= sum over k of w[k][32] * x[t][k]. */
-    void (*gemm_f32)(float *out, size_t ld, const float *w, int k, const float *x, size_t ldx,
-                     int n, bool add);
+    /* Adds the sum over k of w[k][32] * x[t][k]. */
+    void (*gemm_f32)(struct kern_out o, const float *w, int k, const float *x, size_t ldx, int n);
 
     /* Weights of 16-bit floats in integers, all n tokens of a. */
     bool i16; /* faster here than gemm_f32 */
     void (*act_i16)(const struct kern_act16 *a, int t, const float *x, int64_t k);
     void (*unpack_i16)(struct kern_tile16 *t, const struct kern_fmt *f, const uint8_t *block,
                        int ng);
-    void (*gemm_i16)(float *out, size_t ld, const struct kern_tile16 *t, int ng,
-                     const struct kern_act16 *a, int kb, int n, bool add);
+    void (*gemm_i16)(struct kern_out o, const struct kern_tile16 *t, int ng,
+                     const struct kern_act16 *a, int kb, int n);
 
     /* As gemm_u8 of all n tokens of a, for tiles of formats that kern_u8_i16 tells of. */
     bool u8_i16; /* costs no more here: then gemm_u8 is not for them */
     void (*act_u8_i16)(const struct kern_act16 *a, int t, const float *x, int64_t k);
-    void (*gemm_u8_i16)(float *out, size_t ld, const struct kern_tile *t, int ng,
-                        const struct kern_act16 *a, int kb, int n, bool add);
+    void (*gemm_u8_i16)(struct kern_out o, const struct kern_tile *t, int ng,
+                        const struct kern_act16 *a, int kb, int n);
 
     void (*attn)(const struct kern_attn *a);
 

@@ -30,8 +30,8 @@ void kern__avx512_probe(struct kern *k);
 void kern__avx512_unpack(struct kern *k);
 
 /* avx2/gemv.c: one token, activations of `row`, from a tile that holds no floats. */
-void kern__avx2_gemv(float *out, const struct kern_tile *t, const struct kern_fmt *f, int ng,
-                     const struct kern_act *a, size_t row, bool add);
+void kern__avx2_gemv(const struct kern_out *o, const struct kern_tile *t, const struct kern_fmt *f,
+                     int ng, const struct kern_act *a, size_t row);
 
 /* Half-precision bits to float, for scales in plain C. */
 float kern__f16(uint16_t h);

@@ -15,9 +15,6 @@
 #include <string.h>
 
 enum {
-    BESIDE_MIN =
-        8, /* rows from which they are computed beside the output: there they lie so far apart
-                       that they share few places of the caches (Zen 3: 70 for 104 GMAC/s) */
     TOP_PANELS =
         8 /* so many of a row's panels, those with the largest outputs, are computed again */
 };
@@ -52,70 +49,55 @@ static enum way way_of(const struct nn *nn, const struct nn_mat *w)
     return nn->k->i16 && w->fmt->f != KERN_F32 ? IN_INT16 : IN_F32;
 }
 
-static inline void add_panel(float *y, const float *x)
+/* What rows first .. first + n - 1 of a panel start with, if that takes sums: beside the output. */
+static void start_rows(float *out, const struct nn_mm *mm, const float *bias, int64_t row,
+                       int width, int first, int n)
 {
-    for (int r = 0; r < KERN_ROWS; r++) y[r] += x[r];
-}
-
-/* Rows first .. first + n - 1 of what the product is added to, in the output or beside it; false when
- * there is nothing. */
-static bool start_rows(const struct nn_mm *mm, float *out, size_t ld, int64_t row, int width,
-                       int first, int n, bool beside)
-{
-    float bias[KERN_ROWS] = {0};
-    if (!mm->bias && !(mm->add && beside)) return mm->add;
-    if (mm->bias) memcpy(bias, mm->bias + row, (size_t)width * sizeof *bias);
-    for (int t = 0; t < n; t++, out += ld) {
+    for (int t = 0; t < n; t++, out += KERN_ROWS) {
         const float *was = mm->out + (size_t)(first + t) * (size_t)mm->w->rows + row;
-        if (beside || !mm->add) memcpy(out, bias, sizeof bias);
-        if (!mm->add) continue;
+        memcpy(out, bias, KERN_ROWS * sizeof *out);
         if (width < KERN_ROWS)
             for (int r = 0; r < width; r++) out[r] += was[r];
         else
-            add_panel(out, beside ? was : bias);
-    }
-    return true;
-}
-
-/* From beside the output. */
-static void copy_rows(float *to, size_t ld, const float *from, int width, int n)
-{
-    for (int t = 0; t < n; t++, to += ld, from += KERN_ROWS) {
-        if (width < KERN_ROWS)
-            memcpy(to, from, (size_t)width * sizeof *to);
-        else
-            memcpy(to, from, KERN_ROWS * sizeof *to);
+            for (int r = 0; r < KERN_ROWS; r++) out[r] += was[r];
     }
 }
 
-/* out (+)= panel . rounded rows from .. from + n - 1 */
+/* o's rows = its own start + panel . rounded rows from .. from + n - 1, added up in w->out; at last
+ * there, too, if o has no `to`. */
 static void panel_tiles(struct job *j, struct nn__worker *w, const struct nn_mm *mm,
-                        const uint8_t *p, float *out, size_t ld, int from, int n, bool add)
+                        const uint8_t *p, struct kern_out o, int from, int n)
 {
     const struct kern *k = j->nn->k;
     const struct kern_fmt *f = mm->w->fmt;
     size_t full = kern_block_bytes(f, KERN_GROUPS), bytes;
+    float *to = o.to;
+    size_t ld = o.ld;
     for (int64_t at = 0; at < j->k; at += KERN_K) {
         int ng = groups_at(j->k, at);
+        bool last = to && j->k - at <= KERN_K;
         bytes = ng == KERN_GROUPS ? full : kern_block_bytes(f, ng);
+        o.to = last ? to : w->out;
+        o.ld = last ? ld : KERN_ROWS;
         if (j->way == IN_F32) {
             int width = j->k - at < KERN_K ? (int)(j->k - at) : KERN_K;
             k->unpack_f32(w->w, f, p, ng);
-            k->gemm_f32(out, ld, w->w, width, j->in.x + at, (size_t)j->k, n, add);
+            k->gemm_f32(o, w->w, width, j->in.x + at, (size_t)j->k, n);
         } else if (j->way == IN_INT16) {
             k->unpack_i16(&w->tile16, f, p, ng);
-            k->gemm_i16(out, ld, &w->tile16, ng, &w->act16, (int)(at / KERN_K), n, add);
+            k->gemm_i16(o, &w->tile16, ng, &w->act16, (int)(at / KERN_K), n);
         } else {
             k->unpack_u8(&w->tile, f, p, ng, n);
             w->tile.next = p + full; /* as far ahead everywhere, so that no byte is left out */
             w->tile.next_bytes = bytes;
             if (j->way == IN_INT16_U8)
-                k->gemm_u8_i16(out, ld, &w->tile, ng, &w->act16, (int)(at / KERN_K), n, add);
+                k->gemm_u8_i16(o, &w->tile, ng, &w->act16, (int)(at / KERN_K), n);
             else
-                k->gemm_u8(out, ld, &w->tile, f, ng, &w->act, (int)(at / KERN_K), from, n, add);
+                k->gemm_u8(o, &w->tile, f, ng, &w->act, (int)(at / KERN_K), from, n);
         }
         p += bytes;
-        add = true;
+        o.from = w->out;
+        o.ld_from = KERN_ROWS;
     }
 }
 
@@ -124,17 +106,28 @@ static void panel(struct job *j, struct nn__worker *w, const struct nn_mm *mm, i
                   int n, bool rest)
 {
     const struct nn_mat *m = mm->w;
-    const struct nn_mm more = {.out = mm->out, .w = m, .add = true};
     const uint8_t *data = m->data + (size_t)p * kern_panel_bytes(m->fmt, m->k);
     int64_t row = p * KERN_ROWS;
     int width = m->rows - row < KERN_ROWS ? (int)(m->rows - row) : KERN_ROWS;
-    bool beside = width < KERN_ROWS || n >= BESIDE_MIN;
+    bool add = mm->add || rest, whole = width == KERN_ROWS;
     float *to = mm->out + (size_t)(j->row0 + first) * (size_t)m->rows + row;
-    float *out = beside ? w->out : to;
-    size_t ld = beside ? KERN_ROWS : (size_t)m->rows;
-    bool add = start_rows(rest ? &more : mm, out, ld, row, width, j->row0 + first, n, beside);
-    panel_tiles(j, w, mm, data, out, ld, rest ? j->n + first : first, n, add);
-    if (beside) copy_rows(to, (size_t)m->rows, out, width, n);
+    float bias[KERN_ROWS] = {0};
+    struct kern_out o = {whole ? to : NULL, (size_t)m->rows, NULL, 0};
+    if (mm->bias && !rest) {
+        memcpy(bias, mm->bias + row, (size_t)width * sizeof *bias);
+        o.from = bias;
+    }
+    if (add && whole && !o.from) {
+        o.from = to;
+        o.ld_from = o.ld;
+    } else if (add) {
+        start_rows(w->out, mm, bias, row, width, j->row0 + first, n);
+        o.from = w->out;
+        o.ld_from = KERN_ROWS;
+    }
+    panel_tiles(j, w, mm, data, o, rest ? j->n + first : first, n);
+    for (int t = 0; !whole && t < n; t++)
+        memcpy(to + (size_t)t * o.ld, w->out + t * KERN_ROWS, (size_t)width * sizeof *to);
 }
 
 /* Where the rounded rows stand. */

@@ -95,6 +95,12 @@ static void fill(float *x, size_t n)
     }
 }
 
+/* Added to what is there, or put. */
+static struct kern_out rows(float *y, size_t ld, bool add)
+{
+    return (struct kern_out){y, ld, add ? y : NULL, ld};
+}
+
 static const uint32_t types[] = {QUANT_F32,  QUANT_F16,    QUANT_BF16,   QUANT_Q4_0,
                                  QUANT_Q4_1, QUANT_Q5_0,   QUANT_Q5_1,   QUANT_Q8_0,
                                  QUANT_Q2_K, QUANT_Q3_K,   QUANT_Q4_K,   QUANT_Q5_K,
@@ -247,13 +253,14 @@ static void test_gemm(struct nn *nn, uint32_t type, int64_t cols, int n)
         int ng = (int)((cols - at < KERN_K ? cols - at + 31 : KERN_K) / KERN_GROUP),
             kb = (int)(at / KERN_K);
         ref->unpack_u8(tile, m.fmt, p, ng, n);
-        ref->gemm_u8(y[0], KERN_ROWS, tile, m.fmt, ng, &a, kb, 1, n, at > 0);
+        ref->gemm_u8(rows(y[0], KERN_ROWS, at > 0), tile, m.fmt, ng, &a, kb, 1, n);
         k->unpack_u8(tile, m.fmt, p, ng, n);
         tile->next_bytes = 0;
-        k->gemm_u8(y[1], KERN_ROWS, tile, m.fmt, ng, &a, kb, 1, n, at > 0);
+        k->gemm_u8(rows(y[1], KERN_ROWS, at > 0), tile, m.fmt, ng, &a, kb, 1, n);
         k->unpack_u8(tile, m.fmt, p, ng, INT_MAX);
         for (int t = 0; t < n; t++)
-            k->gemm_u8(y[2] + t * KERN_ROWS, KERN_ROWS, tile, m.fmt, ng, &a, kb, 1 + t, 1, at > 0);
+            k->gemm_u8(rows(y[2] + t * KERN_ROWS, KERN_ROWS, at > 0), tile, m.fmt, ng, &a, kb,
+                       1 + t, 1);
         ref->unpack_f32(w, m.fmt, p, ng);
         for (int t = 0; t < n; t++)
             for (int c = 0; c < ng * 32; c++) {
@@ -327,8 +334,8 @@ static void test_exact(uint32_t type, int n, int ng)
     for (int i = 0; i < 2; i++) {
         (i ? k : ref)->unpack_u8(t, m.fmt, block, ng, n);
         t->next_bytes = 0;
-        (i ? k : ref)->gemm_u8(y[i], LD, t, m.fmt, ng, &a, 0, 0, n, false);
-        (i ? k : ref)->gemm_u8(y[i], LD, t, m.fmt, ng, &a, 0, 0, n, true);
+        (i ? k : ref)->gemm_u8(rows(y[i], LD, false), t, m.fmt, ng, &a, 0, 0, n);
+        (i ? k : ref)->gemm_u8(rows(y[i], LD, true), t, m.fmt, ng, &a, 0, 0, n);
     }
     result(memcmp(y[0], y[1], out_n * sizeof(float)) == 0,
            "%s ng=%d n=%d: integers differ, or the gap is written", quant_name(type), ng, n);
@@ -389,9 +396,9 @@ static void test_i16(struct nn *nn, uint32_t type, int64_t cols, int n)
         k->unpack_i16(tile[1], m.fmt, p, ng);
         same = same && !memcmp(tile[0]->scale, tile[1]->scale, sizeof tile[0]->scale) &&
                !memcmp(tile[0]->code, tile[1]->code, (size_t)ng * 32 * KERN_ROWS * 2);
-        ref->gemm_i16(y[0], KERN_ROWS, tile[0], ng, &a[0], kb, n, kb > 0);
-        k->gemm_i16(y[1], KERN_ROWS, tile[1], ng, &a[1], kb, n, kb > 0);
-        k->gemm_i16(y[2], KERN_ROWS, tile[1], ng, &a[2], kb, 1, kb > 0);
+        ref->gemm_i16(rows(y[0], KERN_ROWS, kb > 0), tile[0], ng, &a[0], kb, n);
+        k->gemm_i16(rows(y[1], KERN_ROWS, kb > 0), tile[1], ng, &a[1], kb, n);
+        k->gemm_i16(rows(y[2], KERN_ROWS, kb > 0), tile[1], ng, &a[2], kb, 1);
         magnitudes_i16(bound, tile[0], ng, &a[0], kb);
         p += kern_block_bytes(m.fmt, ng);
     }
@@ -447,7 +454,7 @@ static void test_u8_i16(struct nn *nn, uint32_t type, int64_t cols, int n, bool 
             ng = (int)((cols - at < KERN_K ? cols - at + 31 : KERN_K) / KERN_GROUP);
         if (ends) ones(p, m.fmt, ng, (unsigned)rng_below(&rng, 4));
         ref->unpack_u8(tile, m.fmt, p, ng, n);
-        ref->gemm_u8_i16(y[0], KERN_ROWS, tile, ng, &a, kb, n, kb > 0);
+        ref->gemm_u8_i16(rows(y[0], KERN_ROWS, kb > 0), tile, ng, &a, kb, n);
         for (int i = 0; i < n * KERN_ROWS; i++)
             for (int c = 0; c < ng * KERN_GROUP; c++) {
                 size_t row = (size_t)(kb * n + i / KERN_ROWS), r = (size_t)i % KERN_ROWS;
@@ -459,8 +466,8 @@ static void test_u8_i16(struct nn *nn, uint32_t type, int64_t cols, int n, bool 
             }
         k->unpack_u8(tile, m.fmt, p, ng, n);
         tile->next_bytes = 0;
-        k->gemm_u8_i16(y[1], KERN_ROWS, tile, ng, &a, kb, n, kb > 0);
-        k->gemm_u8_i16(y[2], KERN_ROWS, tile, ng, &alone, kb, 1, kb > 0);
+        k->gemm_u8_i16(rows(y[1], KERN_ROWS, kb > 0), tile, ng, &a, kb, n);
+        k->gemm_u8_i16(rows(y[2], KERN_ROWS, kb > 0), tile, ng, &alone, kb, 1);
         p += kern_block_bytes(m.fmt, ng);
     }
     for (size_t j = 0; j < out_n; j++)
@@ -489,8 +496,8 @@ static void test_gemm_f32(int cols, int n)
         y[i] = output(out_n + 64) + 32;
         for (size_t j = 0; j < out_n; j++) y[i][j] = 1;
     }
-    ref->gemm_f32(y[0], KERN_ROWS, w, cols, x, (size_t)cols, n, n % 2);
-    k->gemm_f32(y[1], KERN_ROWS, w, cols, x, (size_t)cols, n, n % 2);
+    ref->gemm_f32(rows(y[0], KERN_ROWS, n % 2), w, cols, x, (size_t)cols, n);
+    k->gemm_f32(rows(y[1], KERN_ROWS, n % 2), w, cols, x, (size_t)cols, n);
     double worst = 0;
     for (size_t j = 0; j < out_n; j++) {
         double bound = 1;

@@ -156,10 +156,10 @@ static void fill_bias(struct side *s, const struct kern_act *a, size_t row, int 
 }
 
 /* What the groups of KERN_SCALE_K add up to, by the scales of the rows, and the minimums. */
-static void finish_k(float *out, size_t ld, const struct job *j, const struct kern_fmt *f,
-                     int groups, int n, bool add)
+static void finish_k(struct kern_out o, const struct job *j, const struct kern_fmt *f, int groups,
+                     int n)
 {
-    for (int t = 0; t < n; t++, out += ld) {
+    for (int t = 0; t < n; t++, kern_out_skip(&o, 1)) {
         const float *min = of_token(j->min, f->group / 4, t);
         __m256 low[4];
         UNROLL for (int r = 0; r < 4; r++) low[r] = _mm256_setzero_ps();
@@ -168,18 +168,18 @@ static void finish_k(float *out, size_t ld, const struct job *j, const struct ke
                 _mm256_load_ps(j->t->min[g] + 8 * r), _mm256_set1_ps(min[g]), low[r]);
         UNROLL for (int r = 0; r < 4; r++)
         {
-            __m256 was = add ? _mm256_loadu_ps(out + 8 * r) : _mm256_setzero_ps();
+            __m256 was = o.from ? _mm256_loadu_ps(o.from + 8 * r) : _mm256_setzero_ps();
             __m256 sum = _mm256_load_ps(j->sums[t] + 8 * r);
-            _mm256_storeu_ps(out + 8 * r, row_scaled(j->t->scales, f->mins, r, sum, low[r], was));
+            _mm256_storeu_ps(o.to + 8 * r, row_scaled(j->t->scales, f->mins, r, sum, low[r], was));
         }
     }
 }
 
 /* Sums of a token from what is there, or zeros, and back. */
-ALWAYS void begin(float *sums, const float *out)
+ALWAYS void begin(float *sums, const float *from)
 {
     UNROLL for (int r = 0; r < KERN_ROWS; r += 8)
-        _mm256_store_ps(sums + r, out ? _mm256_loadu_ps(out + r) : _mm256_setzero_ps());
+        _mm256_store_ps(sums + r, from ? _mm256_loadu_ps(from + r) : _mm256_setzero_ps());
 }
 
 ALWAYS void end(float *out, const float *sums)
@@ -188,9 +188,9 @@ ALWAYS void end(float *out, const float *sums)
         _mm256_storeu_ps(out + r, _mm256_load_ps(sums + r));
 }
 
-ALWAYS void gemm(float *out, size_t ld, const struct kern_tile *t, const struct kern_fmt *f, int ng,
-                 const struct kern_act *a, size_t row, int n, bool add, const int quads,
-                 const bool centred, const bool k, const bool mins, const bool packed)
+ALWAYS void gemm(struct kern_out o, const struct kern_tile *t, const struct kern_fmt *f, int ng,
+                 const struct kern_act *a, size_t row, int n, const int quads, const bool centred,
+                 const bool k, const bool mins, const bool packed)
 {
     struct side side[TOKENS];
     _Alignas(32) float sums[TOKENS][KERN_ROWS];
@@ -202,7 +202,7 @@ ALWAYS void gemm(float *out, size_t ld, const struct kern_tile *t, const struct 
     const uint8_t *next = t->next, *last = next + t->next_bytes;
     size_t pieces = (size_t)(2 * groups * ((n + most - 1) / most));
     size_t each = (t->next_bytes / pieces + 63) / 64 * 64;
-    for (int i = 0; i < n; i += step, out += (size_t)step * ld) {
+    for (int i = 0; i < n; i += step, kern_out_skip(&o, step)) {
         const int8_t *q = a->q + row * KERN_K;
         struct job j = {sums,
                         t,
@@ -216,27 +216,27 @@ ALWAYS void gemm(float *out, size_t ld, const struct kern_tile *t, const struct 
                         each};
         step = n - i < most ? n - i : most;
         for (int s = 0; s < step; s++, row++) {
-            begin(sums[s], add && !k ? out + (size_t)s * ld : NULL);
+            begin(sums[s], k ? NULL : kern_from(&o, s));
             if (centred) fill_centre(side[s].centre, q + s * KERN_K, centre, columns);
             if (biased) fill_bias(&side[s], a, row, bias);
             j.some |= columns == 16 ? fill_halves(&side[s], a, row)
                                     : not_zero(_mm256_loadu_ps(a->scale + row * KERN_GROUPS));
         }
         some_tokens(quads, centred, k, mins, packed, &j, step);
-        if (k) finish_k(out, ld, &j, f, ng * KERN_GROUP / f->group, step, add);
-        for (int s = 0; !k && s < step; s++) end(out + (size_t)s * ld, sums[s]);
+        if (k) finish_k(o, &j, f, ng * KERN_GROUP / f->group, step);
+        for (int s = 0; !k && s < step; s++) end(o.to + (size_t)s * o.ld, sums[s]);
         next += (size_t)(2 * groups) * each;
         if (next >= last) each = 0;
     }
 }
 
 /* Functions of their own: in one that held them all gcc's sanitizer would call for each check. */
-#define KIND(name, ...)                                                                     \
-    static __attribute__((noinline)) void name(                                             \
-        float *out, size_t ld, const struct kern_tile *t, const struct kern_fmt *f, int ng, \
-        const struct kern_act *a, size_t row, int n, bool add)                              \
-    {                                                                                       \
-        gemm(out, ld, t, f, ng, a, row, n, add, __VA_ARGS__);                               \
+#define KIND(name, ...)                                                                      \
+    static __attribute__((noinline)) void name(struct kern_out o, const struct kern_tile *t, \
+                                               const struct kern_fmt *f, int ng,             \
+                                               const struct kern_act *a, size_t row, int n)  \
+    {                                                                                        \
+        gemm(o, t, f, ng, a, row, n, __VA_ARGS__);                                           \
     }
 KIND(plain, 8, false, false, false, false)
 KIND(plain_packed, 8, false, false, false, true)
@@ -249,32 +249,34 @@ KIND(k_plain_packed, 8, false, true, false, true)
 KIND(k_halves, 4, false, true, false, false)
 KIND(k_centred, 4, true, true, false, false)
 
-static void gemm_u8(float *out, size_t ld, const struct kern_tile *t, const struct kern_fmt *f,
-                    int ng, const struct kern_act *a, int kb, int t0, int n, bool add)
+static void gemm_u8(struct kern_out o, const struct kern_tile *t, const struct kern_fmt *f, int ng,
+                    const struct kern_act *a, int kb, int t0, int n)
 {
     size_t row = (size_t)kb * (size_t)a->m + (size_t)t0;
     if (t->bits != 8 && n == 1)
-        kern__avx2_gemv(out, t, f, ng, a, row, add);
+        kern__avx2_gemv(&o, t, f, ng, a, row);
     else if (t->bits != 8) /* 4 */
         (f->scale == KERN_SCALE_K ? k_plain_packed
          : f->mins                ? plain_mins_packed
-                                  : plain_packed)(out, ld, t, f, ng, a, row, n, add);
+                                  : plain_packed)(o, t, f, ng, a, row, n);
     else if (f->scale == KERN_SCALE_K)
-        (f->bits == 4 ? k_plain
-         : f->mins    ? k_halves
-                      : k_centred)(out, ld, t, f, ng, a, row, n, add);
+        (f->bits == 4 ? k_plain : f->mins ? k_halves : k_centred)(o, t, f, ng, a, row, n);
     else if (f->bits == 4)
-        (f->mins ? plain_mins : plain)(out, ld, t, f, ng, a, row, n, add);
+        (f->mins ? plain_mins : plain)(o, t, f, ng, a, row, n);
     else
-        (f->mins ? centred_mins : centred)(out, ld, t, f, ng, a, row, n, add);
+        (f->mins ? centred_mins : centred)(o, t, f, ng, a, row, n);
 }
 
-ALWAYS void f32_tokens(const int T, float *out, size_t ld, const float *w, int k, const float *x,
-                       size_t ldx, bool add)
+ALWAYS void f32_tokens(const int T, const struct kern_out *o, const float *w, int k, const float *x,
+                       size_t ldx)
 {
     __m256 acc[3][4];
-    UNROLL for (int t = 0; t < T; t++) UNROLL for (int r = 0; r < 4; r++) acc[t][r] =
-        add ? _mm256_loadu_ps(out + (size_t)t * ld + 8 * r) : _mm256_setzero_ps();
+    UNROLL for (int t = 0; t < T; t++)
+    {
+        const float *from = kern_from(o, t);
+        UNROLL for (int r = 0; r < 4; r++) acc[t][r] =
+            from ? _mm256_loadu_ps(from + 8 * r) : _mm256_setzero_ps();
+    }
     for (int i = 0; i < k; i++) {
         __m256 v[3];
         UNROLL for (int t = 0; t < T; t++) v[t] = _mm256_set1_ps(x[(size_t)t * ldx + (size_t)i]);
@@ -285,15 +287,14 @@ ALWAYS void f32_tokens(const int T, float *out, size_t ld, const float *w, int k
         }
     }
     UNROLL for (int t = 0; t < T; t++) UNROLL for (int r = 0; r < 4; r++)
-        _mm256_storeu_ps(out + (size_t)t * ld + 8 * r, acc[t][r]);
+        _mm256_storeu_ps(o->to + (size_t)t * o->ld + 8 * r, acc[t][r]);
 }
 
-static void gemm_f32(float *out, size_t ld, const float *w, int k, const float *x, size_t ldx,
-                     int n, bool add)
+static void gemm_f32(struct kern_out o, const float *w, int k, const float *x, size_t ldx, int n)
 {
-    for (; n >= 3; n -= 3, out += 3 * ld, x += 3 * ldx) f32_tokens(3, out, ld, w, k, x, ldx, add);
-    if (n == 2) f32_tokens(2, out, ld, w, k, x, ldx, add);
-    if (n == 1) f32_tokens(1, out, ld, w, k, x, ldx, add);
+    for (; n >= 3; n -= 3, kern_out_skip(&o, 3), x += 3 * ldx) f32_tokens(3, &o, w, k, x, ldx);
+    if (n == 2) f32_tokens(2, &o, w, k, x, ldx);
+    if (n == 1) f32_tokens(1, &o, w, k, x, ldx);
 }
 
 void kern__avx2_gemm(struct kern *k)

@@ -89,8 +89,8 @@ ALWAYS void add_minimum(const uint8_t *m, float total, __m256 acc[4])
         _mm256_fmadd_ps(f16x8(m + 16 * r), _mm256_set1_ps(total), acc[r]);
 }
 
-ALWAYS void one(const struct kind k, float *out, const struct kern_tile *t,
-                const struct kern_fmt *f, int ng, const struct kern_act *a, size_t row, bool add)
+ALWAYS void one(const struct kind k, const struct kern_out *o, const struct kern_tile *t,
+                const struct kern_fmt *f, int ng, const struct kern_act *a, size_t row)
 {
     _Alignas(32) uint8_t s[KERN_K / 16][KERN_ROWS], m[KERN_K / 16][KERN_ROWS];
     struct job j = {
@@ -103,7 +103,7 @@ ALWAYS void one(const struct kind k, float *out, const struct kern_tile *t,
     __m256 was[4], acc[4], low[4];
     UNROLL for (int r = 0; r < 4; r++)
     {
-        was[r] = add ? _mm256_loadu_ps(out + 8 * r) : _mm256_setzero_ps();
+        was[r] = o->from ? _mm256_loadu_ps(o->from + 8 * r) : _mm256_setzero_ps();
         acc[r] = k.k ? _mm256_setzero_ps() : was[r];
         low[r] = _mm256_setzero_ps();
     }
@@ -119,32 +119,31 @@ ALWAYS void one(const struct kind k, float *out, const struct kern_tile *t,
     UNROLL for (int r = 0; r < 4; r++)
     {
         if (k.k) acc[r] = row_scaled(t->scales, k.mins, r, acc[r], low[r], was[r]);
-        _mm256_storeu_ps(out + 8 * r, acc[r]);
+        _mm256_storeu_ps(o->to + 8 * r, acc[r]);
     }
 }
 
 /* Groups of 32, of 4 or 5 bits. */
-ALWAYS void one_of_32(const int bits, float *out, const struct kern_tile *t,
-                      const struct kern_fmt *f, int ng, const struct kern_act *a, size_t row,
-                      bool add)
+ALWAYS void one_of_32(const int bits, const struct kern_out *o, const struct kern_tile *t,
+                      const struct kern_fmt *f, int ng, const struct kern_act *a, size_t row)
 {
     if (f->scale == KERN_SCALE_K)
-        one((struct kind){bits, 32, true, true}, out, t, f, ng, a, row, add);
+        one((struct kind){bits, 32, true, true}, o, t, f, ng, a, row);
     else if (f->mins)
-        one((struct kind){bits, 32, false, true}, out, t, f, ng, a, row, add);
+        one((struct kind){bits, 32, false, true}, o, t, f, ng, a, row);
     else
-        one((struct kind){bits, 32, false, false}, out, t, f, ng, a, row, add);
+        one((struct kind){bits, 32, false, false}, o, t, f, ng, a, row);
 }
 
 /* The formats that there are. */
-void kern__avx2_gemv(float *out, const struct kern_tile *t, const struct kern_fmt *f, int ng,
-                     const struct kern_act *a, size_t row, bool add)
+void kern__avx2_gemv(const struct kern_out *o, const struct kern_tile *t, const struct kern_fmt *f,
+                     int ng, const struct kern_act *a, size_t row)
 {
     switch (f->bits) {
-    case 2: one((struct kind){2, 16, true, true}, out, t, f, ng, a, row, add); break;
-    case 3: one((struct kind){3, 16, true, false}, out, t, f, ng, a, row, add); break;
-    case 4: one_of_32(4, out, t, f, ng, a, row, add); break;
-    case 5: one_of_32(5, out, t, f, ng, a, row, add); break;
-    default: one((struct kind){6, 16, true, false}, out, t, f, ng, a, row, add); break;
+    case 2: one((struct kind){2, 16, true, true}, o, t, f, ng, a, row); break;
+    case 3: one((struct kind){3, 16, true, false}, o, t, f, ng, a, row); break;
+    case 4: one_of_32(4, o, t, f, ng, a, row); break;
+    case 5: one_of_32(5, o, t, f, ng, a, row); break;
+    default: one((struct kind){6, 16, true, false}, o, t, f, ng, a, row); break;
     }
 }

@@ -157,32 +157,32 @@ ALWAYS void group(const int T, const struct kern_tile16 *t, int g, int r, const 
                         acc[i][h]);
 }
 
-ALWAYS void tokens(const int T, float *out, size_t ld, const struct kern_tile16 *t, int ng,
-                   const int16_t *q, const float *as, bool add)
+ALWAYS void tokens(const int T, const struct kern_out *o, const struct kern_tile16 *t, int ng,
+                   const int16_t *q, const float *as)
 {
     for (int r = 0; r < KERN_ROWS; r += 16) {
         __m256 acc[TOKENS][2] = {0};
         for (int g = 0; g < ng; g++) group(T, t, g, r, q, as, acc);
         UNROLL for (int i = 0; i < T; i++) UNROLL for (int h = 0; h < 2; h++)
         {
-            float *y = out + (size_t)i * ld + r + 8 * h;
-            __m256 was = add ? _mm256_loadu_ps(y) : _mm256_setzero_ps();
+            const float *from = kern_from(o, i);
+            __m256 was = from ? _mm256_loadu_ps(from + r + 8 * h) : _mm256_setzero_ps();
             was = _mm256_fmadd_ps(acc[i][h], _mm256_load_ps(t->scale + r + 8 * h), was);
-            _mm256_storeu_ps(y, was);
+            _mm256_storeu_ps(o->to + (size_t)i * o->ld + r + 8 * h, was);
         }
     }
 }
 
-static void gemm_i16(float *out, size_t ld, const struct kern_tile16 *t, int ng,
-                     const struct kern_act16 *a, int kb, int n, bool add)
+static void gemm_i16(struct kern_out o, const struct kern_tile16 *t, int ng,
+                     const struct kern_act16 *a, int kb, int n)
 {
     const int16_t *q = a->q + (size_t)kb * (size_t)a->m * KERN_K;
     const float *as = a->scale + (size_t)kb * (size_t)a->m * KERN_GROUPS;
-    for (; n > 0; n -= 4, out += 4 * ld, q += 4 * KERN_K, as += 4 * KERN_GROUPS) switch (n) {
-        case 1: tokens(1, out, ld, t, ng, q, as, add); break;
-        case 2: tokens(2, out, ld, t, ng, q, as, add); break;
-        case 3: tokens(3, out, ld, t, ng, q, as, add); break;
-        default: tokens(4, out, ld, t, ng, q, as, add); break;
+    for (; n > 0; n -= 4, kern_out_skip(&o, 4), q += 4 * KERN_K, as += 4 * KERN_GROUPS) switch (n) {
+        case 1: tokens(1, &o, t, ng, q, as); break;
+        case 2: tokens(2, &o, t, ng, q, as); break;
+        case 3: tokens(3, &o, t, ng, q, as); break;
+        default: tokens(4, &o, t, ng, q, as); break;
         }
 }
 

@@ -77,8 +77,8 @@ ALWAYS void tokens(const int T, const struct job *j)
     }
 }
 
-static void gemm_u8_i16(float *out, size_t ld, const struct kern_tile *t, int ng,
-                        const struct kern_act16 *a, int kb, int n, bool add)
+static void gemm_u8_i16(struct kern_out o, const struct kern_tile *t, int ng,
+                        const struct kern_act16 *a, int kb, int n)
 {
     _Alignas(32) float sums[TOKENS][KERN_ROWS];
     const uint8_t *last = t->next + t->next_bytes;
@@ -89,13 +89,13 @@ static void gemm_u8_i16(float *out, size_t ld, const struct kern_tile *t, int ng
                     .ng = ng,
                     .next = t->next,
                     .each = (t->next_bytes / pieces + 63) / 64 * 64};
-    for (int step; n > 0; n -= step, out += (size_t)step * ld, row += (size_t)step) {
+    for (int step; n > 0; n -= step, kern_out_skip(&o, step), row += (size_t)step) {
         step = n < TOKENS ? n : TOKENS;
         j.q = a->q + row * KERN_K;
         j.scale = a->scale + row * KERN_GROUPS;
         j.sum = a->sum + row * KERN_GROUPS;
         memset(sums, 0, sizeof sums);
-        for (int s = 0; add && s < step; s++) memcpy(sums[s], out + (size_t)s * ld, size);
+        for (int s = 0; o.from && s < step; s++) memcpy(sums[s], kern_from(&o, s), size);
         switch (step) {
         case 1: tokens(1, &j); break;
         case 2: tokens(2, &j); break;
@@ -104,7 +104,7 @@ static void gemm_u8_i16(float *out, size_t ld, const struct kern_tile *t, int ng
         case 5: tokens(5, &j); break;
         default: tokens(6, &j); break;
         }
-        for (int s = 0; s < step; s++) memcpy(out + (size_t)s * ld, sums[s], size);
+        for (int s = 0; s < step; s++) memcpy(o.to + (size_t)s * o.ld, sums[s], size);
         j.next += (size_t)(2 * ng) * j.each;
         if (j.next >= last) j.each = 0;
     }

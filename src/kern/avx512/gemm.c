@@ -23,8 +23,7 @@ struct side {
 };
 
 struct job {
-    float *out;
-    size_t ld;
+    struct kern_out o;
     const struct kern_tile *t;
     const int8_t *q;        /* [tokens][256] */
     const float *scale;     /* [tokens][8] */
@@ -36,7 +35,7 @@ struct job {
     size_t next_bytes;
     int ng;        /* groups of 32 */
     __mmask8 some; /* those in which a token is not all zeros */
-    bool mins, add;
+    bool mins;
     __m512i table;
 };
 
@@ -86,7 +85,8 @@ ALWAYS void group(const int T, const struct kind k, const struct job *j, int g, 
 
 ALWAYS __m512 sum_so_far(const struct job *j, int t, int h)
 {
-    return j->add ? _mm512_loadu_ps(j->out + (size_t)t * j->ld + 16 * h) : _mm512_setzero_ps();
+    const float *from = kern_from(&j->o, t);
+    return from ? _mm512_loadu_ps(from + 16 * h) : _mm512_setzero_ps();
 }
 
 ALWAYS void tokens(const int T, const struct kind k, const struct job *j)
@@ -112,7 +112,7 @@ ALWAYS void tokens(const int T, const struct kind k, const struct job *j)
         }
     }
     UNROLL for (int t = 0; t < T; t++) UNROLL for (int h = 0; h < 2; h++)
-        _mm512_storeu_ps(j->out + (size_t)t * j->ld + 16 * h, acc[t][h]);
+        _mm512_storeu_ps(j->o.to + (size_t)t * j->o.ld + 16 * h, acc[t][h]);
 }
 
 typedef void some_tokens(const struct job *j, int n);
@@ -185,15 +185,15 @@ ALWAYS __mmask8 some_groups(const float *scale, int n)
     return _mm256_cmp_ps_mask(any, _mm256_setzero_ps(), _CMP_NEQ_UQ);
 }
 
-static void gemm_u8(float *out, size_t ld, const struct kern_tile *t, const struct kern_fmt *f,
-                    int ng, const struct kern_act *a, int kb, int t0, int n, bool add)
+static void gemm_u8(struct kern_out o, const struct kern_tile *t, const struct kern_fmt *f, int ng,
+                    const struct kern_act *a, int kb, int t0, int n)
 {
     static const int32_t none[TOKENS * 16];
     some_tokens *some = which(t, f);
     size_t pieces = (size_t)((n + TOKENS - 1) / TOKENS * ng); /* of next: one a tile and group */
     int bias = f->levels ? 128 : f->bias;
     struct side side;
-    struct job j = {.ld = ld, .t = t, .start = none, .ng = ng, .mins = f->mins, .add = add};
+    struct job j = {.o = o, .t = t, .start = none, .ng = ng, .mins = f->mins};
     j.next = (const char *)t->next;
     j.next_bytes = n <= STREAM_MAX ? 0 : (t->next_bytes / pieces + 63) / 64 * 64;
     if (f->levels) j.table = level_table(f->levels);
@@ -201,7 +201,6 @@ static void gemm_u8(float *out, size_t ld, const struct kern_tile *t, const stru
         size_t row = (size_t)kb * (size_t)a->m + (size_t)(t0 + i);
         int step = n - i < TOKENS ? n - i : TOKENS;
         const int32_t *sum = a->sum + row * 16;
-        j.out = out + (size_t)i * ld;
         j.q = a->q + row * KERN_K;
         j.scale = a->scale + row * KERN_GROUPS;
         j.some = some_groups(j.scale, step);
@@ -217,17 +216,22 @@ static void gemm_u8(float *out, size_t ld, const struct kern_tile *t, const stru
             j.total = side.total[0];
         }
         some(&j, step);
+        kern_out_skip(&j.o, step);
         j.next += (size_t)ng * j.next_bytes;
         if (j.next >= (const char *)t->next + t->next_bytes) j.next_bytes = 0;
     }
 }
 
-ALWAYS void f32_tokens(const int T, float *out, size_t ld, const float *w, int k, const float *x,
-                       size_t ldx, bool add)
+ALWAYS void f32_tokens(const int T, const struct kern_out *o, const float *w, int k, const float *x,
+                       size_t ldx)
 {
     __m512 acc[6][2];
-    UNROLL for (int t = 0; t < T; t++) UNROLL for (int h = 0; h < 2; h++) acc[t][h] =
-        add ? _mm512_loadu_ps(out + (size_t)t * ld + 16 * h) : _mm512_setzero_ps();
+    UNROLL for (int t = 0; t < T; t++)
+    {
+        const float *from = kern_from(o, t);
+        UNROLL for (int h = 0; h < 2; h++) acc[t][h] =
+            from ? _mm512_loadu_ps(from + 16 * h) : _mm512_setzero_ps();
+    }
     for (int i = 0; i < k; i++) {
         __m512 w0 = _mm512_load_ps(w + i * KERN_ROWS), w1 = _mm512_load_ps(w + i * KERN_ROWS + 16);
         UNROLL for (int t = 0; t < T; t++)
@@ -238,15 +242,14 @@ ALWAYS void f32_tokens(const int T, float *out, size_t ld, const float *w, int k
         }
     }
     UNROLL for (int t = 0; t < T; t++) UNROLL for (int h = 0; h < 2; h++)
-        _mm512_storeu_ps(out + (size_t)t * ld + 16 * h, acc[t][h]);
+        _mm512_storeu_ps(o->to + (size_t)t * o->ld + 16 * h, acc[t][h]);
 }
 
-static void gemm_f32(float *out, size_t ld, const float *w, int k, const float *x, size_t ldx,
-                     int n, bool add)
+static void gemm_f32(struct kern_out o, const float *w, int k, const float *x, size_t ldx, int n)
 {
-    for (; n >= 6; n -= 6, out += 6 * ld, x += 6 * ldx) f32_tokens(6, out, ld, w, k, x, ldx, add);
-    for (; n >= 2; n -= 2, out += 2 * ld, x += 2 * ldx) f32_tokens(2, out, ld, w, k, x, ldx, add);
-    if (n) f32_tokens(1, out, ld, w, k, x, ldx, add);
+    for (; n >= 6; n -= 6, kern_out_skip(&o, 6), x += 6 * ldx) f32_tokens(6, &o, w, k, x, ldx);
+    for (; n >= 2; n -= 2, kern_out_skip(&o, 2), x += 2 * ldx) f32_tokens(2, &o, w, k, x, ldx);
+    if (n) f32_tokens(1, &o, w, k, x, ldx);
 }
 
 void kern__avx512_gemm(struct kern *k)

@@ -112,31 +112,32 @@ ALWAYS void group(const int T, const struct kern_tile16 *t, int g, const int16_t
                         acc[i][h]);
 }
 
-ALWAYS void tokens(const int T, float *out, size_t ld, const struct kern_tile16 *t, int ng,
-                   const int16_t *q, const float *as, bool add)
+ALWAYS void tokens(const int T, const struct kern_out *o, const struct kern_tile16 *t, int ng,
+                   const int16_t *q, const float *as)
 {
     __m512 acc[6][2] = {0};
     for (int g = 0; g < ng; g++) group(T, t, g, q, as, acc);
     UNROLL for (int i = 0; i < T; i++) UNROLL for (int h = 0; h < 2; h++)
     {
-        float *y = out + (size_t)i * ld + 16 * h;
-        __m512 was = add ? _mm512_loadu_ps(y) : _mm512_setzero_ps();
-        _mm512_storeu_ps(y, _mm512_fmadd_ps(acc[i][h], _mm512_load_ps(t->scale + 16 * h), was));
+        const float *from = kern_from(o, i);
+        __m512 was = from ? _mm512_loadu_ps(from + 16 * h) : _mm512_setzero_ps();
+        was = _mm512_fmadd_ps(acc[i][h], _mm512_load_ps(t->scale + 16 * h), was);
+        _mm512_storeu_ps(o->to + (size_t)i * o->ld + 16 * h, was);
     }
 }
 
-static void gemm_i16(float *out, size_t ld, const struct kern_tile16 *t, int ng,
-                     const struct kern_act16 *a, int kb, int n, bool add)
+static void gemm_i16(struct kern_out o, const struct kern_tile16 *t, int ng,
+                     const struct kern_act16 *a, int kb, int n)
 {
     const int16_t *q = a->q + (size_t)kb * (size_t)a->m * KERN_K;
     const float *as = a->scale + (size_t)kb * (size_t)a->m * KERN_GROUPS;
-    for (; n > 0; n -= 6, out += 6 * ld, q += 6 * KERN_K, as += 6 * KERN_GROUPS) switch (n) {
-        case 1: tokens(1, out, ld, t, ng, q, as, add); break;
-        case 2: tokens(2, out, ld, t, ng, q, as, add); break;
-        case 3: tokens(3, out, ld, t, ng, q, as, add); break;
-        case 4: tokens(4, out, ld, t, ng, q, as, add); break;
-        case 5: tokens(5, out, ld, t, ng, q, as, add); break;
-        default: tokens(6, out, ld, t, ng, q, as, add); break;
+    for (; n > 0; n -= 6, kern_out_skip(&o, 6), q += 6 * KERN_K, as += 6 * KERN_GROUPS) switch (n) {
+        case 1: tokens(1, &o, t, ng, q, as); break;
+        case 2: tokens(2, &o, t, ng, q, as); break;
+        case 3: tokens(3, &o, t, ng, q, as); break;
+        case 4: tokens(4, &o, t, ng, q, as); break;
+        case 5: tokens(5, &o, t, ng, q, as); break;
+        default: tokens(6, &o, t, ng, q, as); break;
         }
 }
 

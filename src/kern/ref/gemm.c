@@ -2,16 +2,17 @@
  * the float steps is that of the columns. */
 #include "kern_int.h"
 
-static void gemm_u8(float *out, size_t ld, const struct kern_tile *t, const struct kern_fmt *f,
-                    int ng, const struct kern_act *a, int kb, int t0, int n, bool add)
+static void gemm_u8(struct kern_out o, const struct kern_tile *t, const struct kern_fmt *f, int ng,
+                    const struct kern_act *a, int kb, int t0, int n)
 {
     int bias = f->levels ? 128 : f->bias, quads = f->group / 4;
     for (int i = 0; i < n; i++) {
         size_t row = (size_t)kb * (size_t)a->m + (size_t)(t0 + i);
         const int8_t *q = a->q + row * KERN_K;
-        float *y = out + (size_t)i * ld;
+        float *y = o.to + (size_t)i * o.ld;
+        const float *from = kern_from(&o, i);
         for (int r = 0; r < KERN_ROWS; r++) {
-            float acc = add ? y[r] : 0;
+            float acc = from ? from[r] : 0;
             for (int g = 0; g < ng * KERN_GROUP / f->group; g++) {
                 const int32_t *s = a->sum + row * 16 + g * f->group / 16;
                 int32_t sum = f->group == 16 ? s[0] : s[0] + s[1], dot = -bias * sum;
@@ -26,16 +27,16 @@ static void gemm_u8(float *out, size_t ld, const struct kern_tile *t, const stru
     }
 }
 
-static void gemm_f32(float *out, size_t ld, const float *w, int k, const float *x, size_t ldx,
-                     int n, bool add)
+static void gemm_f32(struct kern_out o, const float *w, int k, const float *x, size_t ldx, int n)
 {
     for (int i = 0; i < n; i++) {
         float acc[KERN_ROWS];
-        for (int r = 0; r < KERN_ROWS; r++) acc[r] = add ? out[(size_t)i * ld + (size_t)r] : 0;
+        const float *from = kern_from(&o, i);
+        for (int r = 0; r < KERN_ROWS; r++) acc[r] = from ? from[r] : 0;
         for (int j = 0; j < k; j++)
             for (int r = 0; r < KERN_ROWS; r++)
                 acc[r] += w[j * KERN_ROWS + r] * x[(size_t)i * ldx + (size_t)j];
-        for (int r = 0; r < KERN_ROWS; r++) out[(size_t)i * ld + (size_t)r] = acc[r];
+        for (int r = 0; r < KERN_ROWS; r++) o.to[(size_t)i * o.ld + (size_t)r] = acc[r];
     }
 }
 

@@ -79,32 +79,35 @@ static void unpack_i16(struct kern_tile16 *t, const struct kern_fmt *f, const ui
     }
 }
 
-static void gemm_i16(float *out, size_t ld, const struct kern_tile16 *t, int ng,
-                     const struct kern_act16 *a, int kb, int n, bool add)
+static void gemm_i16(struct kern_out o, const struct kern_tile16 *t, int ng,
+                     const struct kern_act16 *a, int kb, int n)
 {
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < n; i++) {
+        const float *from = kern_from(&o, i);
         for (int r = 0; r < KERN_ROWS; r++) {
             size_t row = (size_t)(kb * a->m + i);
             const int16_t *q = a->q + row * KERN_K;
-            float *y = out + (size_t)i * ld + r, acc = 0;
+            float acc = 0;
             for (int g = 0; g < ng; g++) {
                 int32_t dot = 0;
                 for (int k = g * KERN_GROUP; k < (g + 1) * KERN_GROUP; k++)
                     dot += t->code[k / 2][r][k % 2] * q[k];
                 acc += (float)dot * a->scale[row * KERN_GROUPS + (size_t)g];
             }
-            *y = (add ? *y : 0) + acc * t->scale[r];
+            o.to[(size_t)i * o.ld + (size_t)r] = (from ? from[r] : 0) + acc * t->scale[r];
         }
+    }
 }
 
-static void gemm_u8_i16(float *out, size_t ld, const struct kern_tile *t, int ng,
-                        const struct kern_act16 *a, int kb, int n, bool add)
+static void gemm_u8_i16(struct kern_out o, const struct kern_tile *t, int ng,
+                        const struct kern_act16 *a, int kb, int n)
 {
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < n; i++) {
+        const float *from = kern_from(&o, i);
         for (int r = 0; r < KERN_ROWS; r++) {
             size_t row = (size_t)(kb * a->m + i);
             const int16_t *q = a->q + row * KERN_K;
-            float *y = out + (size_t)i * ld + r, acc = add ? *y : 0;
+            float acc = from ? from[r] : 0;
             for (int g = 0; g < ng; g++) {
                 int32_t dot = -128 * a->sum[row * KERN_GROUPS + (size_t)g];
                 for (int k = g * KERN_GROUP; k < (g + 1) * KERN_GROUP; k++) {
@@ -113,8 +116,9 @@ static void gemm_u8_i16(float *out, size_t ld, const struct kern_tile *t, int ng
                 }
                 acc += (float)dot * (t->scale[g][r] * a->scale[row * KERN_GROUPS + (size_t)g]);
             }
-            *y = acc;
+            o.to[(size_t)i * o.ld + (size_t)r] = acc;
         }
+    }
 }
 
 void kern__ref_i16(struct kern *k)
