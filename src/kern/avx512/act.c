@@ -1,6 +1,7 @@
 /* Activations to int8 with a scale for 32 columns. Eight groups at a time: their maxima are reduced
  * together (24 shuffles for what would be 40) and divided in one vector; sums of 16 bytes are psadbw
- * of the bytes + 128, two groups at a time. The same numbers as ref/, bit for bit. */
+ * of the bytes + 128, two groups at a time. Nothing is read back before it is stored: where the other
+ * core has read the rows before, that waits for its cache. The same numbers as ref/, bit for bit. */
 #include "simd_int.h"
 
 enum { VECTORS = KERN_K / 16 };
@@ -64,18 +65,25 @@ ALWAYS void scales(const struct kern_act *a, size_t row, __m256 amax, float *inv
     _mm256_storeu_ps(inv, _mm256_mul_ps(by, power(halves, true)));
 }
 
-/* Of 64 bytes; each 16 of them. */
-ALWAYS __m128i sums(const int8_t *q)
+/* 64 numbers of 16 each, in order. */
+ALWAYS __m512i bytes(const __m512i v[4])
 {
-    __m512i b = _mm512_xor_si512(_mm512_load_si512(q), _mm512_set1_epi8((char)0x80));
+    __m512i b = _mm512_packs_epi16(_mm512_packs_epi32(v[0], v[1]), _mm512_packs_epi32(v[2], v[3]));
+    return _mm512_permutexvar_epi32(
+        _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0), b);
+}
+
+/* Of each 16 bytes. */
+ALWAYS __m128i sums(__m512i q)
+{
+    __m512i b = _mm512_xor_si512(q, _mm512_set1_epi8((char)0x80));
     __m256i s = _mm512_cvtepi64_epi32(_mm512_sad_epu8(b, _mm512_setzero_si512()));
     __m128i low = _mm256_castsi256_si128(s), high = _mm256_extracti128_si256(s, 1);
     return _mm_sub_epi32(_mm_hadd_epi32(low, high), _mm_set1_epi32(16 * 128));
 }
 
-ALWAYS void totals(const struct kern_act *a, size_t row)
+ALWAYS void totals(const struct kern_act *a, size_t row, __m512i s)
 {
-    __m512i s = _mm512_loadu_si512(a->sum + row * 16);
     s = _mm512_add_epi32(s, _mm512_srli_epi64(s, 32));
     __m256 t = _mm256_cvtepi32_ps(_mm512_cvtepi64_epi32(s));
     t = _mm256_mul_ps(t, _mm256_loadu_ps(a->scale + row * KERN_GROUPS));
@@ -97,15 +105,18 @@ static void act(const struct kern_act *a, int t, const float *x, int64_t k)
                                : _mm512_maskz_loadu_ps(first_n((int)left), x + at + 16 * i);
         }
         scales(a, row, maxima(v), inv);
-        UNROLL for (int i = 0; i < VECTORS; i++)
+        __m512i sum = _mm512_setzero_si512();
+        UNROLL for (int i = 0; i < 4; i++)
         {
-            __m512 scaled = _mm512_mul_ps(v[i], _mm512_set1_ps(inv[i / 2]));
-            __m128i b = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(scaled));
-            _mm_store_si128((__m128i *)(q + 16 * i), b);
+            __m512i n[4];
+            UNROLL for (int j = 0; j < 4; j++) n[j] =
+                _mm512_cvtps_epi32(_mm512_mul_ps(v[4 * i + j], _mm512_set1_ps(inv[2 * i + j / 2])));
+            __m512i b = bytes(n);
+            _mm512_store_si512(q + 64 * i, b);
+            sum = _mm512_inserti32x4(sum, sums(b), i);
         }
-        for (int i = 0; i < 4; i++)
-            _mm_storeu_si128((__m128i *)(a->sum + row * 16 + 4 * i), sums(q + 64 * i));
-        totals(a, row);
+        _mm512_storeu_si512(a->sum + row * 16, sum);
+        totals(a, row, sum);
     }
 }
 
