@@ -49,22 +49,27 @@ static enum way way_of(const struct nn *nn, const struct nn_mat *w)
     return nn->k->i16 && w->fmt->f != KERN_F32 ? IN_INT16 : IN_F32;
 }
 
-/* What rows first .. first + n - 1 of a panel start with, if that takes sums: beside the output. */
-static void start_rows(float *out, const struct nn_mm *mm, const float *bias, int64_t row,
-                       int width, int first, int n)
+/* What n rows of a panel start with, beside the output: the bias, what is there, or both. */
+static void start_rows(float *out, const float *bias, const float *was, size_t ld, int width, int n)
 {
+    static const float zeros[KERN_ROWS];
+    if (!bias) bias = zeros;
     for (int t = 0; t < n; t++, out += KERN_ROWS) {
-        const float *was = mm->out + (size_t)(first + t) * (size_t)mm->w->rows + row;
-        memcpy(out, bias, KERN_ROWS * sizeof *out);
-        if (width < KERN_ROWS)
-            for (int r = 0; r < width; r++) out[r] += was[r];
+        if (width == KERN_ROWS)
+            for (int r = 0; r < KERN_ROWS; r++) out[r] = bias[r];
         else
+            for (int r = 0; r < KERN_ROWS; r++) out[r] = r < width ? bias[r] : 0;
+        if (!was) continue;
+        if (width == KERN_ROWS)
             for (int r = 0; r < KERN_ROWS; r++) out[r] += was[r];
+        else
+            for (int r = 0; r < width; r++) out[r] += was[r];
+        was += ld;
     }
 }
 
-/* o's rows = its own start + panel . rounded rows from .. from + n - 1, added up in w->out; at last
- * there, too, if o has no `to`. */
+/* Adds panel . rounded rows from .. from + n - 1. Sums lie beside the output until the last block: there
+ * rows are so far apart that they share few places of the caches. Without o.to they stay there. */
 static void panel_tiles(struct job *j, struct nn__worker *w, const struct nn_mm *mm,
                         const uint8_t *p, struct kern_out o, int from, int n)
 {
@@ -109,25 +114,20 @@ static void panel(struct job *j, struct nn__worker *w, const struct nn_mm *mm, i
     const uint8_t *data = m->data + (size_t)p * kern_panel_bytes(m->fmt, m->k);
     int64_t row = p * KERN_ROWS;
     int width = m->rows - row < KERN_ROWS ? (int)(m->rows - row) : KERN_ROWS;
-    bool add = mm->add || rest, whole = width == KERN_ROWS;
-    float *to = mm->out + (size_t)(j->row0 + first) * (size_t)m->rows + row;
-    float bias[KERN_ROWS] = {0};
-    struct kern_out o = {whole ? to : NULL, (size_t)m->rows, NULL, 0};
-    if (mm->bias && !rest) {
-        memcpy(bias, mm->bias + row, (size_t)width * sizeof *bias);
-        o.from = bias;
-    }
-    if (add && whole && !o.from) {
-        o.from = to;
-        o.ld_from = o.ld;
-    } else if (add) {
-        start_rows(w->out, mm, bias, row, width, j->row0 + first, n);
+    size_t ld = (size_t)m->rows;
+    float *to = mm->out + (size_t)(j->row0 + first) * ld + row;
+    const float *was = mm->add || rest ? to : NULL;
+    const float *bias = mm->bias && !rest ? mm->bias + row : NULL;
+    bool whole = width == KERN_ROWS;
+    struct kern_out o = {whole ? to : NULL, ld, was ? was : bias, was ? ld : 0};
+    if ((was && bias) || (o.from && !whole)) {
+        start_rows(w->out, bias, was, ld, width, n);
         o.from = w->out;
         o.ld_from = KERN_ROWS;
     }
     panel_tiles(j, w, mm, data, o, rest ? j->n + first : first, n);
     for (int t = 0; !whole && t < n; t++)
-        memcpy(to + (size_t)t * o.ld, w->out + t * KERN_ROWS, (size_t)width * sizeof *to);
+        memcpy(to + (size_t)t * ld, w->out + t * KERN_ROWS, (size_t)width * sizeof *to);
 }
 
 /* Where the rounded rows stand. */
