@@ -101,11 +101,10 @@ static void layer(const struct llm *m, int l, const struct llm__pass *p)
     nn_layer_norm(nn, s->x, s->x, w->att_norm, w->att_norm_b, n, d->d, d->eps);
 
     const struct nn_mm up = {
-        .out = s->gate, .w = &w->up, .bias = w->b_up, .rest = NN_REST_OUTLIERS};
+        .out = s->ff, .w = &w->up, .bias = w->b_up, .rest = NN_REST_OUTLIERS, .act = NN_GELU};
     nn_matmul(nn, &up, 1, s->x, n);
-    const struct nn_in in = llm__gated(m, NN_GELU);
-    nn_matmul_of(nn, &(struct nn_mm){.out = s->x, .w = &w->down, .bias = w->b_down, .add = true}, 1,
-                 &in, n);
+    nn_matmul(nn, &(struct nn_mm){.out = s->x, .w = &w->down, .bias = w->b_down, .add = true}, 1,
+              s->ff, n);
     nn_layer_norm(nn, s->x, s->x, w->ffn_norm, w->ffn_norm_b, n, d->d, d->eps);
 }
 

@@ -91,10 +91,9 @@ static void layer(const struct llm *m, int l, const struct llm__pass *p)
     nn_add_rms_norm(nn, s->x, s->h, w->att_post, n, d->d, d->eps);
 
     in = llm__normed(m, w->ffn_norm);
-    nn_matmul_of(nn, (struct nn_mm[]){{.out = s->gate, .w = &w->gate}, {.out = s->up, .w = &w->up}},
-                 2, &in, n);
-    in = llm__gated(m, NN_GELU_MUL);
-    nn_matmul_of(nn, &(struct nn_mm){.out = s->h, .w = &w->down}, 1, &in, n);
+    nn_matmul_of(nn, &(struct nn_mm){.out = s->ff, .w = &w->gate, .act = NN_GELU, .up = &w->up}, 1,
+                 &in, n);
+    nn_matmul(nn, &(struct nn_mm){.out = s->h, .w = &w->down}, 1, s->ff, n);
     nn_add_rms_norm(nn, s->x, s->h, w->ffn_post, n, d->d, d->eps);
 }
 

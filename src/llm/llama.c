@@ -91,10 +91,9 @@ static void layer(const struct llm *m, int l, const struct llm__pass *p)
         return;
     }
     in = llm__normed(m, w->ffn_norm);
-    nn_matmul_of(nn, (struct nn_mm[]){{.out = s->gate, .w = &w->gate}, {.out = s->up, .w = &w->up}},
-                 2, &in, n);
-    in = llm__gated(m, NN_SILU_MUL);
-    nn_matmul_of(nn, &(struct nn_mm){.out = s->x, .w = &w->down, .add = true}, 1, &in, n);
+    nn_matmul_of(nn, &(struct nn_mm){.out = s->ff, .w = &w->gate, .act = NN_SILU, .up = &w->up}, 1,
+                 &in, n);
+    nn_matmul(nn, &(struct nn_mm){.out = s->x, .w = &w->down, .add = true}, 1, s->ff, n);
 }
 
 const struct llm__family llm__llama = {.archs = {"llama"}, .open = open, .layer = layer};

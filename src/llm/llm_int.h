@@ -19,14 +19,14 @@ struct llm__dims {
 
 /* Rows of one pass, float32 [max_rows][...]. */
 struct llm__scratch {
-    float *x, *h;     /* [d] residual stream; input of a block */
-    float *q, *o;     /* [heads * d_head] */
-    float *k, *v;     /* [kv_heads * d_head] */
-    float *gate, *up; /* [ff] */
-    float *rope[2];   /* [d_rot] cos and sin of global and local layers */
-    float *route;     /* [experts] and the gathered rows of an expert */
-    float *routed;    /* [d] */
-    int *chosen;      /* [experts_used] */
+    float *x, *h;   /* [d] residual stream; input of a block */
+    float *q, *o;   /* [heads * d_head] */
+    float *k, *v;   /* [kv_heads * d_head] */
+    float *ff;      /* [ff] gate and up, joined */
+    float *rope[2]; /* [d_rot] cos and sin of global and local layers */
+    float *route;   /* [experts] and the gathered rows of an expert */
+    float *routed;  /* [d] */
+    int *chosen;    /* [experts_used] */
 };
 
 struct llm__pass {
@@ -66,15 +66,10 @@ struct llm {
     int max_rows;
 };
 
-/* Inputs of products: the RMS norm of x; what act makes of gate (and up). */
+/* The RMS norm of x. */
 static inline struct nn_in llm__normed(const struct llm *m, const float *norm)
 {
     return (struct nn_in){.x = m->s.x, .norm = norm, .eps = m->dims.eps, .made = m->s.h};
-}
-
-static inline struct nn_in llm__gated(const struct llm *m, enum nn_act act)
-{
-    return (struct nn_in){.x = m->s.gate, .up = m->s.up, .act = act, .made = m->s.gate};
 }
 
 /* Queries or keys of a step, with their norm if there is one; `local` layers have angles of their own. */

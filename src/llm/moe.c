@@ -44,7 +44,6 @@ void llm__moe(const struct llm *m, const struct llm__pass *p, const struct llm__
 {
     const struct llm__dims *d = &m->dims;
     const struct llm__scratch *s = &m->s;
-    const struct nn_in gated = llm__gated(m, NN_SILU_MUL);
     int n = p->n, used = d->experts_used;
     float *weight = s->route + (size_t)n * (size_t)d->experts, *weights = weight + n * used;
     int *rows = s->chosen + n * used;
@@ -55,11 +54,9 @@ void llm__moe(const struct llm *m, const struct llm__pass *p, const struct llm__
     for (int e = 0; e < d->experts; e++) {
         int count = gather(m, n, e, rows, weights);
         if (!count) continue;
-        nn_matmul(
-            p->nn,
-            (struct nn_mm[]){{.out = s->gate, .w = &w->gate[e]}, {.out = s->up, .w = &w->up[e]}}, 2,
-            s->routed, count);
-        nn_matmul_of(p->nn, &(struct nn_mm){.out = s->routed, .w = &w->down[e]}, 1, &gated, count);
+        const struct nn_mm in = {.out = s->ff, .w = &w->gate[e], .act = NN_SILU, .up = &w->up[e]};
+        nn_matmul(p->nn, &in, 1, s->routed, count);
+        nn_matmul(p->nn, &(struct nn_mm){.out = s->routed, .w = &w->down[e]}, 1, s->ff, count);
         for (int i = 0; i < count; i++) {
             float *x = s->x + (size_t)rows[i] * (size_t)d->d;
             const float *y = s->routed + (size_t)i * (size_t)d->d;

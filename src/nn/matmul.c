@@ -1,6 +1,5 @@
 /* Products with packed weights. Units of work are panels of 32 rows of all the matrices that share
- * an input. First the workers make the input rows (a norm, or gate and up joined) and round them to
- * int8 together (of few, each all of them: that is sooner done than waited for), then each takes
+ * an input. First the workers make the input rows (a norm) and round them to int8 together (of few, each all of them: that is sooner done than waited for), then each takes
  * panels of a run of its own, so that what is fetched ahead is its own, at last those at the end of
  * another's, and goes through their blocks, each used for all tokens. Bias and residual are put where
  * the product is then added, so no pass of their own.
@@ -42,11 +41,18 @@ static int groups_at(int64_t k, int64_t at)
     return k - at >= KERN_K ? KERN_GROUPS : (int)((k - at + KERN_GROUP - 1) / KERN_GROUP);
 }
 
-static enum way way_of(const struct nn *nn, const struct nn_mat *w)
+static enum way way_of_mat(const struct nn *nn, const struct nn_mat *w)
 {
     if (nn->exact) return IN_F32;
     if (w->fmt->bits) return nn->k->u8_i16 && kern_u8_i16(w->fmt) ? IN_INT16_U8 : IN_INT8;
     return nn->k->i16 && w->fmt->f != KERN_F32 ? IN_INT16 : IN_F32;
+}
+
+/* In float32 whatever has none in common. */
+static enum way way_of(const struct nn *nn, const struct nn_mm *mm)
+{
+    enum way way = way_of_mat(nn, mm->w);
+    return mm->up && way_of_mat(nn, mm->up) != way ? IN_F32 : way;
 }
 
 /* What n rows of a panel start with, beside the output: the bias, what is there, or both. */
@@ -68,13 +74,15 @@ static void start_rows(float *out, const float *bias, const float *was, size_t l
     }
 }
 
-/* Adds panel . rounded rows from .. from + n - 1. Sums lie beside the output until the last block: there
- * rows are so far apart that they share few places of the caches. Without o.to they stay there. */
-static void panel_tiles(struct job *j, struct nn__worker *w, const struct nn_mm *mm,
-                        const uint8_t *p, struct kern_out o, int from, int n)
+/* o's rows += panel p of m . rounded rows from .. from + n - 1. Until the last block sums lie beside the
+ * output, whose rows are so far apart that they share few places of the caches; without o.to they stay
+ * there. */
+static void add_panel(struct job *j, struct nn__worker *w, const struct nn_mat *m, int64_t p,
+                      struct kern_out o, float *beside, int from, int n)
 {
     const struct kern *k = j->nn->k;
-    const struct kern_fmt *f = mm->w->fmt;
+    const struct kern_fmt *f = m->fmt;
+    const uint8_t *block = m->data + (size_t)p * kern_panel_bytes(f, m->k);
     size_t full = kern_block_bytes(f, KERN_GROUPS), bytes;
     float *to = o.to;
     size_t ld = o.ld;
@@ -82,27 +90,52 @@ static void panel_tiles(struct job *j, struct nn__worker *w, const struct nn_mm 
         int ng = groups_at(j->k, at);
         bool last = to && j->k - at <= KERN_K;
         bytes = ng == KERN_GROUPS ? full : kern_block_bytes(f, ng);
-        o.to = last ? to : w->out;
+        o.to = last ? to : beside;
         o.ld = last ? ld : KERN_ROWS;
         if (j->way == IN_F32) {
             int width = j->k - at < KERN_K ? (int)(j->k - at) : KERN_K;
-            k->unpack_f32(w->w, f, p, ng);
+            k->unpack_f32(w->w, f, block, ng);
             k->gemm_f32(o, w->w, width, j->in.x + at, (size_t)j->k, n);
         } else if (j->way == IN_INT16) {
-            k->unpack_i16(&w->tile16, f, p, ng);
+            k->unpack_i16(&w->tile16, f, block, ng);
             k->gemm_i16(o, &w->tile16, ng, &w->act16, (int)(at / KERN_K), n);
         } else {
-            k->unpack_u8(&w->tile, f, p, ng, n);
-            w->tile.next = p + full; /* as far ahead everywhere, so that no byte is left out */
+            k->unpack_u8(&w->tile, f, block, ng, n);
+            w->tile.next = block + full; /* as far ahead everywhere, so that no byte is left out */
             w->tile.next_bytes = bytes;
             if (j->way == IN_INT16_U8)
                 k->gemm_u8_i16(o, &w->tile, ng, &w->act16, (int)(at / KERN_K), n);
             else
                 k->gemm_u8(o, &w->tile, f, ng, &w->act, (int)(at / KERN_K), from, n);
         }
-        p += bytes;
-        o.from = w->out;
+        block += bytes;
+        o.from = beside;
         o.ld_from = KERN_ROWS;
+    }
+}
+
+/* A few rows at a time: the next are computed while these are still being written. */
+static void act_and_put(const struct kern *k, const struct nn_mm *mm, struct nn__worker *w,
+                        float *to, size_t ld, int width, int n)
+{
+    enum { SOME = 8 };
+    for (int t = 0, some; t < n; t += some) {
+        float *x = w->out + t * KERN_ROWS;
+        const float *up = w->up + t * KERN_ROWS;
+        some = n - t < SOME ? n - t : SOME;
+        if (mm->act == NN_SILU)
+            k->silu_mul(x, up, some * KERN_ROWS);
+        else if (mm->act && mm->up)
+            k->gelu_mul(x, up, some * KERN_ROWS);
+        else if (mm->act)
+            k->gelu(x, some * KERN_ROWS);
+        for (int i = 0; i < some; i++, x += KERN_ROWS) {
+            float *row = to + (size_t)(t + i) * ld;
+            if (width == KERN_ROWS)
+                memcpy(row, x, KERN_ROWS * sizeof *row);
+            else
+                memcpy(row, x, (size_t)width * sizeof *row);
+        }
     }
 }
 
@@ -111,23 +144,24 @@ static void panel(struct job *j, struct nn__worker *w, const struct nn_mm *mm, i
                   int n, bool rest)
 {
     const struct nn_mat *m = mm->w;
-    const uint8_t *data = m->data + (size_t)p * kern_panel_bytes(m->fmt, m->k);
     int64_t row = p * KERN_ROWS;
     int width = m->rows - row < KERN_ROWS ? (int)(m->rows - row) : KERN_ROWS;
     size_t ld = (size_t)m->rows;
     float *to = mm->out + (size_t)(j->row0 + first) * ld + row;
     const float *was = mm->add || rest ? to : NULL;
     const float *bias = mm->bias && !rest ? mm->bias + row : NULL;
-    bool whole = width == KERN_ROWS;
-    struct kern_out o = {whole ? to : NULL, ld, was ? was : bias, was ? ld : 0};
-    if ((was && bias) || (o.from && !whole)) {
+    bool there = width == KERN_ROWS && !mm->act, more = j->rest && mm->rest == NN_REST_OUTLIERS;
+    struct kern_out o = {there && !more ? to : NULL, ld, was ? was : bias, was ? ld : 0};
+    if ((was && bias) || (o.from && width < KERN_ROWS)) {
         start_rows(w->out, bias, was, ld, width, n);
         o.from = w->out;
         o.ld_from = KERN_ROWS;
     }
-    panel_tiles(j, w, mm, data, o, rest ? j->n + first : first, n);
-    for (int t = 0; !whole && t < n; t++)
-        memcpy(to + (size_t)t * ld, w->out + t * KERN_ROWS, (size_t)width * sizeof *to);
+    add_panel(j, w, m, p, o, w->out, rest ? j->n + first : first, n);
+    o = (struct kern_out){there ? to : NULL, ld, w->out, KERN_ROWS};
+    if (more) add_panel(j, w, m, p, o, w->out, j->n + first, n);
+    if (mm->up) add_panel(j, w, mm->up, p, (struct kern_out){0}, w->up, first, n);
+    if (!there) act_and_put(j->nn->k, mm, w, to, ld, width, n);
 }
 
 /* Where the rounded rows stand. */
@@ -154,16 +188,9 @@ static bool has_outlier(const float *x, int n)
 
 static const float *input_row(const struct job *j, struct nn__worker *w, int t)
 {
-    const struct kern *k = j->nn->k;
-    size_t at = (size_t)(j->row0 + t) * (size_t)j->k;
-    const float *x = j->in.x + at;
-    if (j->in.norm) {
-        k->rms_norm(w->row, x, j->in.norm, (int)j->k, j->in.eps);
-        return w->row;
-    }
-    if (!j->in.act) return x;
-    memcpy(w->row, x, (size_t)j->k * sizeof *x);
-    nn__act(k, w->row, j->in.up ? j->in.up + at : NULL, j->in.act, (int)j->k);
+    const float *x = j->in.x + (size_t)(j->row0 + t) * (size_t)j->k;
+    if (!j->in.norm) return x;
+    j->nn->k->rms_norm(w->row, x, j->in.norm, (int)j->k, j->in.eps);
     return w->row;
 }
 
@@ -267,7 +294,6 @@ static void work(void *arg, int worker)
         int64_t p = at, n;
         while (p >= (n = (mm->w->rows + KERN_ROWS - 1) / KERN_ROWS)) p -= n, mm++;
         panel(j, w, mm, p, 0, j->n, false);
-        if (j->rest && mm->rest == NN_REST_OUTLIERS) panel(j, w, mm, p, 0, j->n, true);
     }
     if (j->rest != NN_REST_TOP) return;
     if (j->nn->threads > 1) pool_barrier(j->nn->pool);
@@ -278,11 +304,12 @@ static void work(void *arg, int worker)
 /* With remainders in parts whose rows and theirs fit what was reserved. */
 static void start(struct nn *nn, const struct nn_mm *mm, int n_mm, const struct nn_in *in, int n)
 {
-    struct job j = {.nn = nn, .way = way_of(nn, mm->w), .mm = mm, .n_mm = n_mm, .in = *in};
+    struct job j = {.nn = nn, .way = way_of(nn, mm), .mm = mm, .n_mm = n_mm, .in = *in};
     j.k = mm->w->k;
     for (int i = 0; i < n_mm; i++) {
         j.panels += (mm[i].w->rows + KERN_ROWS - 1) / KERN_ROWS;
-        if (mm[i].w->fmt->scale == KERN_SCALE_K) j.halved = true;
+        j.halved |= mm[i].w->fmt->scale == KERN_SCALE_K;
+        if (mm[i].up) j.halved |= mm[i].up->fmt->scale == KERN_SCALE_K;
         if (j.way == IN_INT8 && mm[i].rest) j.rest = mm[i].rest;
     }
     for (int most = j.rest ? nn->rows / 2 : n; j.row0 < n; j.row0 += j.n) {
@@ -294,25 +321,17 @@ static void start(struct nn *nn, const struct nn_mm *mm, int n_mm, const struct 
     }
 }
 
-/* In a pass of their own: products in float32 read their rows once a panel. */
-static struct nn_in made(struct nn *nn, const struct nn_in *in, int n, int k)
-{
-    if (in->norm) {
-        nn_rms_norm(nn, in->made, in->x, in->norm, n, k, in->eps);
-        return (struct nn_in){.x = in->made};
-    }
-    if (in->act) nn_act(nn, in->made, in->up, in->act, n, k);
-    return (struct nn_in){.x = in->x};
-}
-
 void nn_matmul_of(struct nn *nn, const struct nn_mm *mm, int n_mm, const struct nn_in *in, int n)
 {
     struct nn_in rows = *in;
     bool make = false;
-    for (int i = 0; i < n_mm; i++) make |= way_of(nn, mm[i].w) == IN_F32;
-    if (make) rows = made(nn, in, n, (int)mm[0].w->k);
+    for (int i = 0; i < n_mm; i++) make |= way_of(nn, &mm[i]) == IN_F32;
+    if (make && in->norm) { /* once, not for each panel */
+        nn_rms_norm(nn, in->made, in->x, in->norm, n, (int)mm[0].w->k, in->eps);
+        rows = (struct nn_in){.x = in->made};
+    }
     for (int i = 0, some = 1; i < n_mm; i += some, some = 1) {
-        while (i + some < n_mm && way_of(nn, mm[i + some].w) == way_of(nn, mm[i].w)) some++;
+        while (i + some < n_mm && way_of(nn, &mm[i + some]) == way_of(nn, &mm[i])) some++;
         start(nn, mm + i, some, &rows, n);
     }
 }

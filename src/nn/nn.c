@@ -48,7 +48,7 @@ void nn_close(struct nn *nn)
 int nn_reserve(struct nn *nn, int rows, int64_t k, struct err *e)
 {
     if (rows < 2) rows = 2; /* one and its remainder */
-    size_t own = (size_t)rows * KERN_ROWS + (size_t)k;
+    size_t panel = (size_t)rows * KERN_ROWS, own = 2 * panel + (size_t)k;
     free(nn->act);
     free(nn->outs);
     nn->rows = rows;
@@ -62,7 +62,8 @@ int nn_reserve(struct nn *nn, int rows, int64_t k, struct err *e)
     for (int i = 0; i < nn->threads; i++) {
         if (!nn->exact) nn->workers[i].own_act = (uint8_t *)nn->act + all_act + (size_t)i * own_act;
         nn->workers[i].out = nn->outs + (size_t)i * own;
-        nn->workers[i].row = nn->workers[i].out + (size_t)rows * KERN_ROWS;
+        nn->workers[i].up = nn->workers[i].out + panel;
+        nn->workers[i].row = nn->workers[i].up + panel;
     }
     return 0;
 }
@@ -199,35 +200,6 @@ void nn_layer_norm(struct nn *nn, float *out, const float *x, const float *w, co
                    int d, float eps)
 {
     nn__rows(nn, layer_norm_row, &(struct row_job){out, x, w, b, d, eps}, n, d);
-}
-
-void nn__act(const struct kern *k, float *x, const float *up, enum nn_act act, int d)
-{
-    switch (act) {
-    case NN_SILU_MUL: k->silu_mul(x, up, d); break;
-    case NN_GELU_MUL: k->gelu_mul(x, up, d); break;
-    case NN_GELU: k->gelu(x, d); break;
-    case NN_NONE: break;
-    }
-}
-
-struct act_job {
-    float *x;
-    const float *up;
-    enum nn_act act;
-    int d;
-};
-
-static void act_row(const struct nn *nn, void *arg, int i)
-{
-    struct act_job *j = arg;
-    size_t at = (size_t)i * (size_t)j->d;
-    nn__act(nn->k, j->x + at, j->up ? j->up + at : NULL, j->act, j->d);
-}
-
-void nn_act(struct nn *nn, float *x, const float *up, enum nn_act act, int n, int d)
-{
-    nn__rows(nn, act_row, &(struct act_job){x, up, act, d}, n, d);
 }
 
 static void add_row(const struct nn *nn, void *arg, int i)

@@ -57,32 +57,31 @@ uint64_t nn_checksum(struct nn *nn, const void *p, size_t n);
  * sampled. Costs least where nn_reserve knew of 2n rows. */
 enum nn_rest { NN_REST_NONE, NN_REST_OUTLIERS, NN_REST_TOP };
 
-/* out[n][w->rows] = x[n][w->k] . w^T (+ bias) (+ out as it was, with add). */
+enum nn_act {
+    NN_NONE,
+    NN_SILU,
+    NN_GELU /* in tanh form; of one product, without up, in erf form */
+};
+
+/* out[n][w->rows] = x[n][w->k] . w^T (+ bias) (+ out as it was, with add); with act, that of it, times
+ * x . up^T if there is one. */
 struct nn_mm {
     float *out;
     const struct nn_mat *w;
     const float *bias; /* [w->rows] or NULL */
     bool add;
     enum nn_rest rest; /* with NN_REST_TOP, the only product */
+    enum nn_act act;
+    const struct nn_mat *up; /* as large as w, or NULL */
 };
 /* All n_mm products share x. */
 void nn_matmul(struct nn *nn, const struct nn_mm *mm, int n_mm, const float *x, int n);
-
-enum nn_act {
-    NN_NONE,
-    NN_SILU_MUL, /* silu(x) * up */
-    NN_GELU_MUL, /* gelu(x) * up, in tanh form */
-    NN_GELU      /* erf form */
-};
-/* As nn_matmul, of rows that are made where they are rounded, without a pass of their own: the RMS norm
- * of x, or what act makes of it. */
+/* As nn_matmul, of the RMS norm of x, which is made where rows are rounded, without a pass of its own. */
 struct nn_in {
     const float *x;    /* [n][k] */
     const float *norm; /* weights [k], or NULL */
-    float eps;         /* of the norm */
-    enum nn_act act;
-    const float *up; /* [n][k], if act wants it */
-    float *made;     /* [n][k] for such rows, not to be read afterwards; with act, x itself */
+    float eps;
+    float *made; /* [n][k] for it, not to be read afterwards */
 };
 void nn_matmul_of(struct nn *nn, const struct nn_mm *mm, int n_mm, const struct nn_in *in, int n);
 
@@ -94,8 +93,6 @@ void nn_add_rms_norm(struct nn *nn, float *x, float *h, const float *w, int n, i
 /* LayerNorm; out and x may be the same. */
 void nn_layer_norm(struct nn *nn, float *out, const float *x, const float *w, const float *b, int n,
                    int d, float eps);
-/* In place; up may be NULL where act does not want it. */
-void nn_act(struct nn *nn, float *x, const float *up, enum nn_act act, int n, int d);
 void nn_add(struct nn *nn, float *x, const float *y, int n, int d);
 void nn_softcap(struct nn *nn, float *x, int n, int d, float cap);
 

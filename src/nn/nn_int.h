@@ -17,7 +17,7 @@ struct nn__worker {
     struct kern_act act; /* of the product at hand: everybody's, or its own of few rows */
     struct kern_act16 act16;
     uint8_t *own_act; /* [NN__OWN_ROWS] and their remainders */
-    float *out;       /* [rows][32], a panel's */
+    float *out, *up;  /* [rows][32] each, a panel's and what it is multiplied by */
     float *row;       /* [k] a row as it is made, or what rounding one left */
     /* Panels of its own that nobody has taken yet: the first, and << 32 the end. */
     _Alignas(64) _Atomic uint64_t run;
@@ -31,7 +31,7 @@ struct nn {
     size_t act_bytes;
     void *act;                  /* struct kern_act or kern_act16 of the widest input */
     struct nn__worker *workers; /* [threads] */
-    float *outs;                /* [threads][rows][32], then [threads][k] */
+    float *outs;                /* of each worker [2][rows][32] and [k] */
     size_t outs_bytes;
     float *parts; /* [NN__PARTS] of attention; touched only where contexts are long */
     _Alignas(64) atomic_long next; /* unit of work nobody has taken yet */
@@ -46,9 +46,6 @@ enum {
 void nn__run(struct nn *nn, pool_fn *fn, void *arg);
 /* Takes up to `chunk` units of n: returns the first, or -1; *end is one past the last. */
 long nn__take(struct nn *nn, long n, long chunk, long *end);
-
-/* A row of nn_act. */
-void nn__act(const struct kern *k, float *x, const float *up, enum nn_act act, int d);
 
 typedef void nn__row_fn(const struct nn *nn, void *arg, int row);
 /* fn for every row; on all workers when rows * cost (in floats) is worth waking them. */

@@ -229,33 +229,75 @@ static void rows_do_not_see_each_other(void **state)
     nn_close(nn);
 }
 
-/* Rows made on the way into a product, as those of a pass of its own: the same bits. */
-static void rows_made_on_the_way(void **state)
+/* A matrix of random weights; with `f16` not of bytes. */
+static struct nn_mat random_mat(struct nn *nn, int rows, int k, bool f16)
+{
+    float *w = random_floats((size_t)(rows * k));
+    uint16_t *half = malloc((size_t)(rows * k) * sizeof *half);
+    uint8_t *q = rows_q8(w, rows, k);
+    struct nn_mat m;
+    for (int i = 0; i < rows * k; i++) half[i] = quant_f32_to_f16(w[i]);
+    assert_true(nn_mat_shape(&m, f16 ? QUANT_F16 : QUANT_Q8_0, rows, k));
+    m.data = aligned_alloc(64, nn_mat_bytes(&m));
+    nn_mat_pack(nn, &m, f16 ? (const uint8_t *)half : q);
+    free(w), free(half), free(q);
+    return m;
+}
+
+/* Rows normed on the way into a product, as those of a pass of its own: the same bits. */
+static void rows_normed_on_the_way(void **state)
 {
     enum { ROWS = 70, K = 288, N = 15 };
     (void)state;
-    for (int i = 0; i < 64; i++) {
-        enum nn_act act = (enum nn_act)(i / 8 % 4);
+    for (int i = 0; i < 24; i++) {
         int threads = 1 + i % 3, n = i % 8 < 4 ? 1 + i % 4 : N;
-        struct nn *nn = open_nn(threads, i >= 32);
-        float *w = random_floats(ROWS * K), *x = random_floats(N * K), *by = random_floats(N * K);
-        float way[N * ROWS], pass[N * ROWS], *made = malloc(N * K * sizeof *made);
-        uint8_t *q = rows_q8(w, ROWS, K);
-        struct nn_mat m;
-        assert_true(nn_mat_shape(&m, QUANT_Q8_0, ROWS, K));
-        m.data = aligned_alloc(64, nn_mat_bytes(&m));
-        nn_mat_pack(nn, &m, q);
-        struct nn_in in = {.x = x, .made = made, .norm = by, .eps = 1e-5f};
-        if (act) in = (struct nn_in){.x = x, .made = x, .up = by, .act = act};
-        memcpy(made, x, N * K * sizeof *made);
-        if (act)
-            nn_act(nn, made, by, act, n, K);
-        else
-            nn_rms_norm(nn, made, x, by, n, K, 1e-5f);
-        nn_matmul(nn, &(struct nn_mm){.out = pass, .w = &m}, 1, made, n);
+        struct nn *nn = open_nn(threads, i >= 12);
+        struct nn_mat m = random_mat(nn, ROWS, K, false);
+        float *x = random_floats(N * K), *by = random_floats(K), *made = malloc(N * K * sizeof *x);
+        float way[N * ROWS], pass[N * ROWS];
+        struct nn_in in = {.x = x, .norm = by, .eps = 1e-5f, .made = made};
         nn_matmul_of(nn, &(struct nn_mm){.out = way, .w = &m}, 1, &in, n);
+        nn_rms_norm(nn, made, x, by, n, K, 1e-5f);
+        nn_matmul(nn, &(struct nn_mm){.out = pass, .w = &m}, 1, made, n);
         assert_memory_equal(way, pass, (size_t)(n * ROWS) * sizeof *way);
-        free(w), free(x), free(by), free(made), free(q), free(m.data);
+        free(x), free(by), free(made), free(m.data);
+        nn_close(nn);
+    }
+}
+
+/* Outputs that are activated and multiplied on their way out, as in passes of their own: the same bits.
+ * Where gate and up are not of a kind, float32 is as near as int8 lets it. */
+static void outputs_joined_on_the_way(void **state)
+{
+    enum { ROWS = 70, K = 288, N = 15, KINDS = 4 };
+    (void)state;
+    for (int i = 0; i < 24 * KINDS; i++) {
+        int threads = 1 + i % 3, n = i % 8 < 4 ? 1 + i % 4 : N, kind = i / 24;
+        bool exact = i % 24 >= 18, mixed = kind == 3;
+        struct nn *nn = open_nn(threads, exact);
+        const struct kern *k = nn_kern(nn);
+        struct nn_mat gate = random_mat(nn, ROWS, K, false), up = random_mat(nn, ROWS, K, mixed);
+        float *x = random_floats(N * K), *bias = random_floats(ROWS);
+        float way[N * ROWS], pass[N * ROWS], by[N * ROWS], sums[N * ROWS];
+        struct nn_mm mm = {.out = way, .w = &gate, .bias = bias, .rest = NN_REST_OUTLIERS};
+        for (int t = 0; !mixed && t < N; t++) x[t * K + 7] = t % 2 ? 100 : -100;
+        mm.act = kind == 0 || mixed ? NN_SILU : NN_GELU;
+        if (kind != 2) mm.up = &up;
+        nn_matmul(nn, &mm, 1, x, n);
+        struct nn_mm alone = {.out = pass, .w = &gate, .bias = bias, .rest = NN_REST_OUTLIERS};
+        nn_matmul(nn, &alone, 1, x, n);
+        nn_matmul(nn, &(struct nn_mm){.out = by, .w = &up}, 1, x, n);
+        memcpy(sums, pass, sizeof sums);
+        if (mm.act == NN_SILU)
+            k->silu_mul(pass, by, n * ROWS);
+        else if (mm.up)
+            k->gelu_mul(pass, by, n * ROWS);
+        else
+            k->gelu(pass, n * ROWS);
+        for (int j = 0; mixed && !exact && j < n * ROWS; j++)
+            assert_true(fabsf(way[j] - pass[j]) < 0.6f * (1 + fabsf(by[j]) + fabsf(sums[j])));
+        if (!mixed || exact) assert_memory_equal(way, pass, (size_t)(n * ROWS) * sizeof *way);
+        free(x), free(bias), free(gate.data), free(up.data);
         nn_close(nn);
     }
 }
@@ -321,7 +363,8 @@ int main(void)
         cmocka_unit_test(attention),
         cmocka_unit_test(attention_to_the_whole_text),
         cmocka_unit_test(rows_do_not_see_each_other),
-        cmocka_unit_test(rows_made_on_the_way),
+        cmocka_unit_test(rows_normed_on_the_way),
+        cmocka_unit_test(outputs_joined_on_the_way),
         cmocka_unit_test(heads_turned_on_the_way),
         cmocka_unit_test(shapes_that_do_not_fit_are_refused),
     };

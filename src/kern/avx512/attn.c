@@ -7,6 +7,8 @@
 
 #include <math.h>
 
+enum { ROWS = 12 /* at a time at most */ };
+
 ALWAYS __m512 at16(const void *p, size_t i, const bool f32)
 {
     return f32 ? _mm512_load_ps((const float *)p + i) : f16x16((const uint16_t *)p + i);
@@ -14,7 +16,7 @@ ALWAYS __m512 at16(const void *p, size_t i, const bool f32)
 
 ALWAYS void scores(const int R, const bool f32, const struct kern_attn *a, int r, float *s)
 {
-    __m512 acc[6][2];
+    __m512 acc[ROWS][2];
     UNROLL for (int i = 0; i < R; i++) acc[i][0] = acc[i][1] = _mm512_setzero_ps();
     for (int i = 0; i < a->d; i++) {
         if (r == 0) /* the values, as many lines as keys have; twice as many of float32 */
@@ -36,7 +38,7 @@ ALWAYS void scores(const int R, const bool f32, const struct kern_attn *a, int r
 ALWAYS void some_values(const int R, const int V, const bool f32, const struct kern_attn *a, int r,
                         const float *p, int lo, int hi, int i)
 {
-    __m512 acc[6][4];
+    __m512 acc[ROWS][4];
     float *out = a->out + r * a->d + i;
     const char *next = a->next;
     size_t each = (size_t)a->d * (f32 ? 4 : 2);
@@ -59,8 +61,9 @@ ALWAYS void some_values(const int R, const int V, const bool f32, const struct k
 ALWAYS void values(const int R, const bool f32, const struct kern_attn *a, int r, const float *p,
                    int lo, int hi)
 {
+    const int V = R > 6 ? 2 : 4;
     int i = 0;
-    for (; i + 64 <= a->d; i += 64) some_values(R, 4, f32, a, r, p, lo, hi, i);
+    for (; i + 16 * V <= a->d; i += 16 * V) some_values(R, V, f32, a, r, p, lo, hi, i);
     for (; i < a->d; i += 16) some_values(R, 1, f32, a, r, p, lo, hi, i);
 }
 
@@ -119,6 +122,7 @@ ALWAYS void rows(const int R, const bool f32, const struct kern_attn *a, int r)
 ALWAYS void all_rows(const bool f32, const struct kern_attn *a)
 {
     int r = 0;
+    for (; a->m - r >= ROWS; r += ROWS) rows(ROWS, f32, a, r);
     for (; a->m - r >= 6; r += 6) rows(6, f32, a, r);
     for (; a->m - r >= 3; r += 3) rows(3, f32, a, r);
     for (; a->m - r >= 1; r += 1) rows(1, f32, a, r);
