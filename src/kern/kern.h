@@ -172,19 +172,19 @@ struct kern {
     /* Adds the sum over k of w[k][32] * x[t][k]. */
     void (*gemm_f32)(struct kern_out o, const float *w, int k, const float *x, size_t ldx, int n);
 
-    /* Weights of 16-bit floats in integers, all n tokens of a. */
+    /* Weights of 16-bit floats in integers. */
     bool i16; /* faster here than gemm_f32 */
     void (*act_i16)(const struct kern_act16 *a, int t, const float *x, int64_t k);
     void (*unpack_i16)(struct kern_tile16 *t, const struct kern_fmt *f, const uint8_t *block,
                        int ng);
     void (*gemm_i16)(struct kern_out o, const struct kern_tile16 *t, int ng,
-                     const struct kern_act16 *a, int kb, int n);
+                     const struct kern_act16 *a, int kb, int t0, int n);
 
-    /* As gemm_u8 of all n tokens of a, for tiles of formats that kern_u8_i16 tells of. */
+    /* As gemm_u8, for tiles of formats that kern_u8_i16 tells of. */
     bool u8_i16; /* costs no more here: then gemm_u8 is not for them */
     void (*act_u8_i16)(const struct kern_act16 *a, int t, const float *x, int64_t k);
     void (*gemm_u8_i16)(struct kern_out o, const struct kern_tile *t, int ng,
-                        const struct kern_act16 *a, int kb, int n);
+                        const struct kern_act16 *a, int kb, int t0, int n);
 
     void (*attn)(const struct kern_attn *a);
 

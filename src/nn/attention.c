@@ -290,13 +290,13 @@ static void work(void *arg, int worker)
 {
     struct attn_job *j = arg;
     struct nn__worker *w = &j->nn->workers[worker];
-    long at, end;
-    while (!j->cut && (at = nn__take(j->nn, j->units, 1, &end)) >= 0) {
+    long at;
+    while (!j->cut && (at = nn__next(j->nn, NN__UNITS, worker)) >= 0) {
         struct unit u = unit_at(j, at);
         whole_unit(j, w, &u);
     }
     if (!j->cut) return;
-    while ((at = nn__take(j->nn, j->units * j->cut, 1, &end)) >= 0) {
+    while ((at = nn__next(j->nn, NN__UNITS, worker)) >= 0) {
         struct unit u = unit_at(j, at / j->cut);
         int seg = u.from / SEGMENT + (int)(at % j->cut);
         if (seg > u.last / SEGMENT) continue;
@@ -337,5 +337,6 @@ void nn_attention(struct nn *nn, float *out, const float *q, const struct nn_att
     j.queries = KERN_ATTN_ROWS / j.group;
     for (int i = 0; i < n_spans; i++) j.units += units_of(&j, &s[i]);
     j.cut = cut_of(&j);
+    nn__deal(nn, NN__UNITS, j.cut ? j.units * j.cut : j.units);
     nn__run(nn, work, &j);
 }

@@ -102,26 +102,48 @@ long nn__take(struct nn *nn, long n, long chunk, long *end)
     return at;
 }
 
+void nn__deal(struct nn *nn, enum nn__what what, long n)
+{
+    for (long i = 0; i < nn->threads; i++) {
+        uint64_t first = (uint64_t)(n * i / nn->threads);
+        uint64_t end = (uint64_t)(n * (i + 1) / nn->threads);
+        atomic_store_explicit(&nn->workers[i].run[what], end << 32 | first, memory_order_relaxed);
+    }
+}
+
+long nn__next(struct nn *nn, enum nn__what what, int worker)
+{
+    for (int i = 0; i < nn->threads; i++) {
+        _Atomic uint64_t *run = &nn->workers[(worker + i) % nn->threads].run[what];
+        uint64_t was = atomic_load_explicit(run, memory_order_relaxed), now;
+        while ((uint32_t)was < was >> 32) {
+            now = i ? was - (1ULL << 32) : was + 1;
+            if (atomic_compare_exchange_weak_explicit(run, &was, now, memory_order_relaxed,
+                                                      memory_order_relaxed))
+                return i ? (long)(now >> 32) : (long)(uint32_t)was;
+        }
+    }
+    return -1;
+}
+
 struct rows_job {
     struct nn *nn;
     nn__row_fn *fn;
     void *arg;
-    int n;
 };
 
 static void rows_worker(void *arg, int worker)
 {
     struct rows_job *j = arg;
-    long at, end;
-    (void)worker;
-    while ((at = nn__take(j->nn, j->n, 4, &end)) >= 0)
-        for (; at < end; at++) j->fn(j->nn, j->arg, (int)at);
+    long at;
+    while ((at = nn__next(j->nn, NN__ROWS, worker)) >= 0) j->fn(j->nn, j->arg, (int)at);
 }
 
 void nn__rows(struct nn *nn, nn__row_fn *fn, void *arg, int n, long cost)
 {
     if (nn->threads > 1 && n > 4 && n * cost > SERIAL_FLOATS) {
-        nn__run(nn, rows_worker, &(struct rows_job){nn, fn, arg, n});
+        nn__deal(nn, NN__ROWS, n);
+        nn__run(nn, rows_worker, &(struct rows_job){nn, fn, arg});
         return;
     }
     for (int i = 0; i < n; i++) fn(nn, arg, i);

@@ -19,8 +19,8 @@ struct nn__worker {
     uint8_t *own_act; /* [NN__OWN_ROWS] and their remainders */
     float *out, *up;  /* [rows][32] each, a panel's and what it is multiplied by */
     float *row;       /* [k] a row as it is made, or what rounding one left */
-    /* Panels of its own that nobody has taken yet: the first, and << 32 the end. */
-    _Alignas(64) _Atomic uint64_t run;
+    /* Rows and units of its own that nobody has taken yet: the first, and << 32 the end. */
+    _Alignas(64) _Atomic uint64_t run[2];
 };
 
 struct nn {
@@ -44,7 +44,13 @@ enum {
 
 /* Runs fn(arg, worker) on all workers, nn->next at 0. */
 void nn__run(struct nn *nn, pool_fn *fn, void *arg);
-/* Takes up to `chunk` units of n: returns the first, or -1; *end is one past the last. */
+/* Deals n rows or units out: a run to each worker, the same at each call for the same n, so that a worker
+ * finds what it left in its own cache. */
+enum nn__what { NN__ROWS, NN__UNITS };
+void nn__deal(struct nn *nn, enum nn__what what, long n);
+/* The first of its own run, else the last of another's; -1: all are taken. */
+long nn__next(struct nn *nn, enum nn__what what, int worker);
+/* Takes up to `chunk` units of n in order: returns the first, or -1; *end is one past the last. */
 long nn__take(struct nn *nn, long n, long chunk, long *end);
 
 typedef void nn__row_fn(const struct nn *nn, void *arg, int row);

@@ -396,9 +396,9 @@ static void test_i16(struct nn *nn, uint32_t type, int64_t cols, int n)
         k->unpack_i16(tile[1], m.fmt, p, ng);
         same = same && !memcmp(tile[0]->scale, tile[1]->scale, sizeof tile[0]->scale) &&
                !memcmp(tile[0]->code, tile[1]->code, (size_t)ng * 32 * KERN_ROWS * 2);
-        ref->gemm_i16(rows(y[0], KERN_ROWS, kb > 0), tile[0], ng, &a[0], kb, n);
-        k->gemm_i16(rows(y[1], KERN_ROWS, kb > 0), tile[1], ng, &a[1], kb, n);
-        k->gemm_i16(rows(y[2], KERN_ROWS, kb > 0), tile[1], ng, &a[2], kb, 1);
+        ref->gemm_i16(rows(y[0], KERN_ROWS, kb > 0), tile[0], ng, &a[0], kb, 0, n);
+        k->gemm_i16(rows(y[1], KERN_ROWS, kb > 0), tile[1], ng, &a[1], kb, 0, n);
+        k->gemm_i16(rows(y[2], KERN_ROWS, kb > 0), tile[1], ng, &a[2], kb, 0, 1);
         magnitudes_i16(bound, tile[0], ng, &a[0], kb);
         p += kern_block_bytes(m.fmt, ng);
     }
@@ -454,7 +454,7 @@ static void test_u8_i16(struct nn *nn, uint32_t type, int64_t cols, int n, bool 
             ng = (int)((cols - at < KERN_K ? cols - at + 31 : KERN_K) / KERN_GROUP);
         if (ends) ones(p, m.fmt, ng, (unsigned)rng_below(&rng, 4));
         ref->unpack_u8(tile, m.fmt, p, ng, n);
-        ref->gemm_u8_i16(rows(y[0], KERN_ROWS, kb > 0), tile, ng, &a, kb, n);
+        ref->gemm_u8_i16(rows(y[0], KERN_ROWS, kb > 0), tile, ng, &a, kb, 0, n);
         for (int i = 0; i < n * KERN_ROWS; i++)
             for (int c = 0; c < ng * KERN_GROUP; c++) {
                 size_t row = (size_t)(kb * n + i / KERN_ROWS), r = (size_t)i % KERN_ROWS;
@@ -466,8 +466,8 @@ static void test_u8_i16(struct nn *nn, uint32_t type, int64_t cols, int n, bool 
             }
         k->unpack_u8(tile, m.fmt, p, ng, n);
         tile->next_bytes = 0;
-        k->gemm_u8_i16(rows(y[1], KERN_ROWS, kb > 0), tile, ng, &a, kb, n);
-        k->gemm_u8_i16(rows(y[2], KERN_ROWS, kb > 0), tile, ng, &alone, kb, 1);
+        k->gemm_u8_i16(rows(y[1], KERN_ROWS, kb > 0), tile, ng, &a, kb, 0, n);
+        k->gemm_u8_i16(rows(y[2], KERN_ROWS, kb > 0), tile, ng, &alone, kb, 0, 1);
         p += kern_block_bytes(m.fmt, ng);
     }
     for (size_t j = 0; j < out_n; j++)

@@ -78,11 +78,11 @@ ALWAYS void tokens(const int T, const struct job *j)
 }
 
 static void gemm_u8_i16(struct kern_out o, const struct kern_tile *t, int ng,
-                        const struct kern_act16 *a, int kb, int n)
+                        const struct kern_act16 *a, int kb, int t0, int n)
 {
     _Alignas(32) float sums[TOKENS][KERN_ROWS];
     const uint8_t *last = t->next + t->next_bytes;
-    size_t row = (size_t)kb * (size_t)a->m, size = sizeof *sums;
+    size_t row = (size_t)kb * (size_t)a->m + (size_t)t0, size = sizeof *sums;
     size_t pieces = (size_t)(2 * ng * ((n + TOKENS - 1) / TOKENS));
     struct job j = {.t = t,
                     .sums = sums,

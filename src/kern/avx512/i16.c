@@ -127,10 +127,11 @@ ALWAYS void tokens(const int T, const struct kern_out *o, const struct kern_tile
 }
 
 static void gemm_i16(struct kern_out o, const struct kern_tile16 *t, int ng,
-                     const struct kern_act16 *a, int kb, int n)
+                     const struct kern_act16 *a, int kb, int t0, int n)
 {
-    const int16_t *q = a->q + (size_t)kb * (size_t)a->m * KERN_K;
-    const float *as = a->scale + (size_t)kb * (size_t)a->m * KERN_GROUPS;
+    size_t row = (size_t)kb * (size_t)a->m + (size_t)t0;
+    const int16_t *q = a->q + row * KERN_K;
+    const float *as = a->scale + row * KERN_GROUPS;
     for (; n > 0; n -= 6, kern_out_skip(&o, 6), q += 6 * KERN_K, as += 6 * KERN_GROUPS) switch (n) {
         case 1: tokens(1, &o, t, ng, q, as); break;
         case 2: tokens(2, &o, t, ng, q, as); break;

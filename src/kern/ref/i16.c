@@ -80,12 +80,12 @@ static void unpack_i16(struct kern_tile16 *t, const struct kern_fmt *f, const ui
 }
 
 static void gemm_i16(struct kern_out o, const struct kern_tile16 *t, int ng,
-                     const struct kern_act16 *a, int kb, int n)
+                     const struct kern_act16 *a, int kb, int t0, int n)
 {
     for (int i = 0; i < n; i++) {
         const float *from = kern_from(&o, i);
         for (int r = 0; r < KERN_ROWS; r++) {
-            size_t row = (size_t)(kb * a->m + i);
+            size_t row = (size_t)(kb * a->m + t0 + i);
             const int16_t *q = a->q + row * KERN_K;
             float acc = 0;
             for (int g = 0; g < ng; g++) {
@@ -100,12 +100,12 @@ static void gemm_i16(struct kern_out o, const struct kern_tile16 *t, int ng,
 }
 
 static void gemm_u8_i16(struct kern_out o, const struct kern_tile *t, int ng,
-                        const struct kern_act16 *a, int kb, int n)
+                        const struct kern_act16 *a, int kb, int t0, int n)
 {
     for (int i = 0; i < n; i++) {
         const float *from = kern_from(&o, i);
         for (int r = 0; r < KERN_ROWS; r++) {
-            size_t row = (size_t)(kb * a->m + i);
+            size_t row = (size_t)(kb * a->m + t0 + i);
             const int16_t *q = a->q + row * KERN_K;
             float acc = from ? from[r] : 0;
             for (int g = 0; g < ng; g++) {
