@@ -1,5 +1,6 @@
 /* The context: workers, kernels, scratch; and row-wise operations, which are all "for every row".
- * Work is handed out by a shared counter, so that a core that is busy elsewhere takes less of it.
+ * Work is dealt out in runs, of which a worker that is through takes from others', so that a core that is
+ * busy elsewhere does less of it.
  */
 #include "nn_int.h"
 

@@ -7,7 +7,9 @@
  * memory. The bias of signed formats is in the start of the integer sum, where it is free. The next
  * block is fetched a few lines beside each group; all at once they would hold up the loads. Rejected:
  * 64 rows x 3 tokens, which needs twice the broadcasts; one token's row at a time for few tokens (each
- * broadcast then serves one half only). */
+ * broadcast then serves one half only);
+ * for one token scales converted beside the products, where they lie: no longer read in one stream, a
+ * block comes at little more than half the speed. */
 #include "simd_int.h"
 
 enum {
