@@ -318,8 +318,9 @@ static void test_exact(uint32_t type, int n, int ng)
     struct kern_tile *t = guarded(sizeof *t);
     uint8_t *block = guarded(bytes);
     void *mem = guarded(act_bytes);
-    float *y[2] = {output(out_n), output(out_n)};
+    float *y[2] = {output(out_n), output(out_n)}, first[KERN_ROWS];
     struct kern_act a;
+    for (int r = 0; r < KERN_ROWS; r++) first[r] = (float)r;
     unsigned ends = (unsigned)rng_below(&rng, 16);
     ones(block, m.fmt, ng, ends);
     kern_act_bind(&a, mem, n, KERN_K);
@@ -334,7 +335,7 @@ static void test_exact(uint32_t type, int n, int ng)
     for (int i = 0; i < 2; i++) {
         (i ? k : ref)->unpack_u8(t, m.fmt, block, ng, n);
         t->next_bytes = 0;
-        (i ? k : ref)->gemm_u8(rows(y[i], LD, false), t, m.fmt, ng, &a, 0, 0, n);
+        (i ? k : ref)->gemm_u8((struct kern_out){y[i], LD, first, 0}, t, m.fmt, ng, &a, 0, 0, n);
         (i ? k : ref)->gemm_u8(rows(y[i], LD, true), t, m.fmt, ng, &a, 0, 0, n);
     }
     result(memcmp(y[0], y[1], out_n * sizeof(float)) == 0,
@@ -365,28 +366,27 @@ static void test_i16(struct nn *nn, uint32_t type, int64_t cols, int n)
     struct nn_mat m;
     if (!nn_mat_shape(&m, type, KERN_ROWS, cols) || m.fmt->bits || m.fmt->f == KERN_F32) return;
     size_t bytes = nn_mat_bytes(&m), act_bytes = kern_act16_bytes(n, cols);
-    size_t out_n = (size_t)n * KERN_ROWS, one_bytes = kern_act16_bytes(1, cols);
+    size_t out_n = (size_t)n * KERN_ROWS;
     uint8_t *src = malloc((size_t)cols * KERN_ROWS * 2);
     float *x = guarded((size_t)cols * 4), *y[3];
     struct kern_tile16 *tile[2] = {guarded(sizeof *tile[0]), guarded(sizeof *tile[1])};
-    void *mem[3] = {guarded(act_bytes), guarded(act_bytes), guarded(one_bytes)};
-    struct kern_act16 a[3];
+    void *mem[2] = {guarded(act_bytes), guarded(act_bytes)};
+    struct kern_act16 a[2];
     double *bound = calloc(out_n, sizeof *bound), worst = 0;
     bool same = true;
     random_rows(src, type, (size_t)cols * KERN_ROWS);
     m.data = guarded(bytes);
     nn_mat_pack(nn, &m, src);
-    for (int i = 0; i < 3; i++) {
-        y[i] = output((i < 2 ? out_n : KERN_ROWS) + 64) + 32;
-        memset(mem[i], 1, i < 2 ? act_bytes : one_bytes);
-        kern_act16_bind(&a[i], mem[i], i < 2 ? n : 1, cols);
+    for (int i = 0; i < 2; i++) {
+        memset(mem[i], 1, act_bytes);
+        kern_act16_bind(&a[i], mem[i], n, cols);
     }
+    for (int i = 0; i < 3; i++) y[i] = output((i < 2 ? out_n : KERN_ROWS) + 64) + 32;
     for (int t = 0; t < n; t++) {
         fill(x, (size_t)cols);
         ref->act_i16(&a[0], t, x, cols);
         k->act_i16(&a[1], t, x, cols);
     }
-    k->act_i16(&a[2], 0, x, cols);
     result(!memcmp(mem[0], mem[1], act_bytes), "activations differ, k=%ld", (long)cols);
     const uint8_t *p = m.data;
     for (int64_t at = 0; at < cols; at += KERN_K) {
@@ -398,7 +398,7 @@ static void test_i16(struct nn *nn, uint32_t type, int64_t cols, int n)
                !memcmp(tile[0]->code, tile[1]->code, (size_t)ng * 32 * KERN_ROWS * 2);
         ref->gemm_i16(rows(y[0], KERN_ROWS, kb > 0), tile[0], ng, &a[0], kb, 0, n);
         k->gemm_i16(rows(y[1], KERN_ROWS, kb > 0), tile[1], ng, &a[1], kb, 0, n);
-        k->gemm_i16(rows(y[2], KERN_ROWS, kb > 0), tile[1], ng, &a[2], kb, 0, 1);
+        k->gemm_i16(rows(y[2], KERN_ROWS, kb > 0), tile[1], ng, &a[1], kb, n - 1, 1);
         magnitudes_i16(bound, tile[0], ng, &a[0], kb);
         p += kern_block_bytes(m.fmt, ng);
     }
@@ -410,8 +410,9 @@ static void test_i16(struct nn *nn, uint32_t type, int64_t cols, int n)
     for (int i = 0; i < 3; i++) {
         size_t len = i < 2 ? out_n : KERN_ROWS;
         result(untouched(y[i] - 32, 32) && untouched(y[i] + len, 32), "writes outside its output");
-        unguard(y[i] - 32, (len + 64) * 4), unguard(mem[i], i < 2 ? act_bytes : one_bytes);
+        unguard(y[i] - 32, (len + 64) * 4);
     }
+    for (int i = 0; i < 2; i++) unguard(mem[i], act_bytes);
     unguard(tile[0], sizeof *tile[0]), unguard(tile[1], sizeof *tile[1]), unguard(m.data, bytes);
     unguard(x, (size_t)cols * 4), free(src), free(bound);
 }
@@ -424,12 +425,12 @@ static void test_u8_i16(struct nn *nn, uint32_t type, int64_t cols, int n, bool 
     if (!nn_mat_shape(&m, type, KERN_ROWS, cols) || !m.fmt->bits || !kern_u8_i16(m.fmt)) return;
     size_t row_bytes = (size_t)cols / quant_block(type) * quant_bytes(type);
     size_t bytes = nn_mat_bytes(&m), act_bytes = kern_act16_bytes(n, cols);
-    size_t out_n = (size_t)n * KERN_ROWS, one_bytes = kern_act16_bytes(1, cols);
+    size_t out_n = (size_t)n * KERN_ROWS;
     uint8_t *src = malloc(row_bytes * KERN_ROWS);
     float *x = malloc((size_t)cols * sizeof *x), *y[3];
     struct kern_tile *tile = guarded(sizeof *tile);
-    void *mem = guarded(act_bytes), *one = guarded(one_bytes), *same = guarded(act_bytes);
-    struct kern_act16 a, alone, b;
+    void *mem = guarded(act_bytes), *same = guarded(act_bytes);
+    struct kern_act16 a, b;
     double *bound = calloc(out_n, sizeof *bound), worst = 0;
     random_rows(src, type, (size_t)cols * KERN_ROWS);
     m.data = guarded(bytes);
@@ -437,7 +438,6 @@ static void test_u8_i16(struct nn *nn, uint32_t type, int64_t cols, int n, bool 
     kern_act16_bind(&a, mem, n, cols);
     memset(mem, 1, act_bytes), memset(same, 1, act_bytes);
     kern_act16_bind(&b, same, n, cols);
-    kern_act16_bind(&alone, one, 1, cols);
     for (int i = 0; i < 3; i++) y[i] = output((i < 2 ? out_n : KERN_ROWS) + 64) + 32;
     for (int t = 0; t < n; t++) {
         fill(x, (size_t)cols);
@@ -447,7 +447,6 @@ static void test_u8_i16(struct nn *nn, uint32_t type, int64_t cols, int n, bool 
         k->act_u8_i16(&b, t, x, cols);
     }
     result(!memcmp(mem, same, act_bytes), "activations differ, k=%ld", (long)cols);
-    ref->act_u8_i16(&alone, 0, x, cols);
     uint8_t *p = m.data;
     for (int64_t at = 0; at < cols; at += KERN_K) {
         int kb = (int)(at / KERN_K),
@@ -467,7 +466,7 @@ static void test_u8_i16(struct nn *nn, uint32_t type, int64_t cols, int n, bool 
         k->unpack_u8(tile, m.fmt, p, ng, n);
         tile->next_bytes = 0;
         k->gemm_u8_i16(rows(y[1], KERN_ROWS, kb > 0), tile, ng, &a, kb, 0, n);
-        k->gemm_u8_i16(rows(y[2], KERN_ROWS, kb > 0), tile, ng, &alone, kb, 0, 1);
+        k->gemm_u8_i16(rows(y[2], KERN_ROWS, kb > 0), tile, ng, &a, kb, n - 1, 1);
         p += kern_block_bytes(m.fmt, ng);
     }
     for (size_t j = 0; j < out_n; j++)
@@ -481,7 +480,7 @@ static void test_u8_i16(struct nn *nn, uint32_t type, int64_t cols, int n, bool 
         result(untouched(y[i] - 32, 32) && untouched(y[i] + len, 32), "writes outside its output");
         unguard(y[i] - 32, (len + 64) * 4);
     }
-    unguard(mem, act_bytes), unguard(one, one_bytes), unguard(same, act_bytes);
+    unguard(mem, act_bytes), unguard(same, act_bytes);
     unguard(m.data, bytes), unguard(tile, sizeof *tile), free(src), free(x), free(bound);
 }
 
