@@ -60,8 +60,8 @@ static bool map_file(struct packfile *p, int fd, int prot)
     p->mapped = HEADER_BYTES + p->bytes;
     void *map = mmap(NULL, p->mapped, prot, MAP_SHARED, fd, 0);
     if (map == MAP_FAILED) return false;
-    madvise(map, p->mapped,
-            MADV_HUGEPAGE); /* where the file system can; decode is some 10 % faster */
+    /* Where the file system can: decode is some 10 % faster. */
+    madvise(map, p->mapped, MADV_HUGEPAGE);
     p->map = map;
     p->data = (uint8_t *)map + HEADER_BYTES;
     return true;

@@ -91,8 +91,8 @@ static void layer(const struct llm *m, int l, const struct llm__pass *p)
     nn_add_rms_norm(nn, s->x, s->h, w->att_post, n, d->d, d->eps);
 
     in = llm__normed(m, w->ffn_norm);
-    nn_matmul_of(nn, &(struct nn_mm){.out = s->ff, .w = &w->gate, .act = NN_GELU, .up = &w->up}, 1,
-                 &in, n);
+    nn_matmul_of(nn, &(struct nn_mm){.out = s->ff, .w = &w->gate, .act = NN_GELU_MUL, .up = &w->up},
+                 1, &in, n);
     nn_matmul(nn, &(struct nn_mm){.out = s->h, .w = &w->down}, 1, s->ff, n);
     nn_add_rms_norm(nn, s->x, s->h, w->ffn_post, n, d->d, d->eps);
 }

@@ -54,8 +54,9 @@ void llm__moe(const struct llm *m, const struct llm__pass *p, const struct llm__
     for (int e = 0; e < d->experts; e++) {
         int count = gather(m, n, e, rows, weights);
         if (!count) continue;
-        const struct nn_mm in = {.out = s->ff, .w = &w->gate[e], .act = NN_SILU, .up = &w->up[e]};
-        nn_matmul(p->nn, &in, 1, s->routed, count);
+        const struct nn_mm joined = {
+            .out = s->ff, .w = &w->gate[e], .act = NN_SILU_MUL, .up = &w->up[e]};
+        nn_matmul(p->nn, &joined, 1, s->routed, count);
         nn_matmul(p->nn, &(struct nn_mm){.out = s->routed, .w = &w->down[e]}, 1, s->ff, count);
         for (int i = 0; i < count; i++) {
             float *x = s->x + (size_t)rows[i] * (size_t)d->d;

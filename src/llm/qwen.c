@@ -60,8 +60,8 @@ static void layer(const struct llm *m, int l, const struct llm__pass *p)
     nn_matmul(nn, &(struct nn_mm){.out = s->x, .w = &w->wo, .add = true}, 1, s->o, n);
 
     in = llm__normed(m, w->ffn_norm);
-    nn_matmul_of(nn, &(struct nn_mm){.out = s->ff, .w = &w->gate, .act = NN_SILU, .up = &w->up}, 1,
-                 &in, n);
+    nn_matmul_of(nn, &(struct nn_mm){.out = s->ff, .w = &w->gate, .act = NN_SILU_MUL, .up = &w->up},
+                 1, &in, n);
     nn_matmul(nn, &(struct nn_mm){.out = s->x, .w = &w->down, .add = true}, 1, s->ff, n);
 }
 

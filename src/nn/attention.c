@@ -337,6 +337,5 @@ void nn_attention(struct nn *nn, float *out, const float *q, const struct nn_att
     j.queries = KERN_ATTN_ROWS / j.group;
     for (int i = 0; i < n_spans; i++) j.units += units_of(&j, &s[i]);
     j.cut = cut_of(&j);
-    nn__deal(nn, NN__UNITS, j.cut ? j.units * j.cut : j.units);
-    nn__run(nn, work, &j);
+    nn__run(nn, j.cut ? j.units * j.cut : j.units, work, &j);
 }

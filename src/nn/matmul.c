@@ -1,8 +1,9 @@
 /* Products with packed weights. Units of work are panels of 32 rows of all the matrices that share
- * an input. First the workers make the input rows (a norm) and round them to int8 together (of few, each all of them: that is sooner done than waited for), then each takes
- * panels of a run of its own, so that what is fetched ahead is its own, at last those at the end of
- * another's, and goes through their blocks, each used for all rows, or for its own part of many. Bias and residual are put where
- * the product is then added, so no pass of their own.
+ * an input, and parts of its rows where they are many. First the workers make the input rows (a norm)
+ * and round them to int8 together (of few, each all of them: that is sooner done than waited for), then
+ * each takes units of a run of its own, so that what is fetched ahead is its own, at last those at the
+ * end of another's, and goes through a panel's blocks, each used for all rows. Bias and residual are
+ * where sums start and gate and up are joined where they end, so no pass of their own.
  * Matrices of F16 and BF16 go through tiles of 16-bit integers where the level is faster at those than
  * at float32; those of bytes meet activations of 16 bits where that costs no more. Matrices that share
  * an input but not the way are jobs of their own.
@@ -27,7 +28,6 @@ struct job {
     struct nn *nn;
     enum way way;
     const struct nn_mm *mm;
-    int n_mm;
     struct nn_in in;
     int row0, n;       /* rows of the input and of the outputs, counted from 0 elsewhere */
     enum nn_rest rest; /* that of row t is row n + t of the rounded ones */
@@ -60,19 +60,12 @@ static enum way way_of(const struct nn *nn, const struct nn_mm *mm)
 /* What n rows of a panel start with, beside the output: the bias, what is there, or both. */
 static void start_rows(float *out, const float *bias, const float *was, size_t ld, int width, int n)
 {
-    static const float zeros[KERN_ROWS];
-    if (!bias) bias = zeros;
     for (int t = 0; t < n; t++, out += KERN_ROWS) {
-        if (width == KERN_ROWS)
-            for (int r = 0; r < KERN_ROWS; r++) out[r] = bias[r];
-        else
-            for (int r = 0; r < KERN_ROWS; r++) out[r] = r < width ? bias[r] : 0;
-        if (!was) continue;
-        if (width == KERN_ROWS)
-            for (int r = 0; r < KERN_ROWS; r++) out[r] += was[r];
-        else
-            for (int r = 0; r < width; r++) out[r] += was[r];
-        was += ld;
+        for (int r = 0; bias && r < width; r++) out[r] = bias[r];
+        for (int r = 0; bias && was && r < width; r++) out[r] += was[r];
+        for (int r = 0; !bias && r < width; r++) out[r] = was[r];
+        memset(out + width, 0, (size_t)(KERN_ROWS - width) * sizeof *out);
+        if (was) was += ld;
     }
 }
 
@@ -126,12 +119,12 @@ static void act_and_put(const struct kern *k, const struct nn_mm *mm, struct nn_
         float *x = w->out + t * KERN_ROWS;
         const float *up = w->up + t * KERN_ROWS;
         some = n - t < SOME ? n - t : SOME;
-        if (mm->act == NN_SILU)
-            k->silu_mul(x, up, some * KERN_ROWS);
-        else if (mm->act && mm->up)
-            k->gelu_mul(x, up, some * KERN_ROWS);
-        else if (mm->act)
-            k->gelu(x, some * KERN_ROWS);
+        switch (mm->act) {
+        case NN_SILU_MUL: k->silu_mul(x, up, some * KERN_ROWS); break;
+        case NN_GELU_MUL: k->gelu_mul(x, up, some * KERN_ROWS); break;
+        case NN_GELU: k->gelu(x, some * KERN_ROWS); break;
+        case NN_NONE: break;
+        }
         for (int i = 0; i < some; i++, x += KERN_ROWS) {
             float *row = to + (size_t)(t + i) * ld;
             if (width == KERN_ROWS)
@@ -291,7 +284,7 @@ static int parts_of(const struct nn *nn, int n)
 /* With remainders in parts whose rows and theirs fit what was reserved. */
 static void start(struct nn *nn, const struct nn_mm *mm, int n_mm, const struct nn_in *in, int n)
 {
-    struct job j = {.nn = nn, .way = way_of(nn, mm), .mm = mm, .n_mm = n_mm, .in = *in};
+    struct job j = {.nn = nn, .way = way_of(nn, mm), .mm = mm, .in = *in};
     j.k = mm->w->k;
     for (int i = 0; i < n_mm; i++) {
         j.panels += (mm[i].w->rows + KERN_ROWS - 1) / KERN_ROWS;
@@ -304,8 +297,7 @@ static void start(struct nn *nn, const struct nn_mm *mm, int n_mm, const struct 
         j.parts = parts_of(nn, j.n);
         atomic_store_explicit(&j.refined, 0, memory_order_relaxed);
         nn__deal(nn, NN__ROWS, j.n);
-        nn__deal(nn, NN__UNITS, j.panels * j.parts);
-        nn__run(nn, work, &j);
+        nn__run(nn, j.panels * j.parts, work, &j);
     }
 }
 

@@ -89,20 +89,6 @@ bool nn_exact(const struct nn *nn)
     return nn->exact;
 }
 
-void nn__run(struct nn *nn, pool_fn *fn, void *arg)
-{
-    atomic_store_explicit(&nn->next, 0, memory_order_relaxed);
-    pool_run(nn->pool, fn, arg);
-}
-
-long nn__take(struct nn *nn, long n, long chunk, long *end)
-{
-    long at = atomic_fetch_add_explicit(&nn->next, chunk, memory_order_relaxed);
-    if (at >= n) return -1;
-    *end = at + chunk < n ? at + chunk : n;
-    return at;
-}
-
 void nn__deal(struct nn *nn, enum nn__what what, long n)
 {
     for (long i = 0; i < nn->threads; i++) {
@@ -127,6 +113,12 @@ long nn__next(struct nn *nn, enum nn__what what, int worker)
     return -1;
 }
 
+void nn__run(struct nn *nn, long units, pool_fn *fn, void *arg)
+{
+    nn__deal(nn, NN__UNITS, units);
+    pool_run(nn->pool, fn, arg);
+}
+
 struct rows_job {
     struct nn *nn;
     nn__row_fn *fn;
@@ -137,14 +129,13 @@ static void rows_worker(void *arg, int worker)
 {
     struct rows_job *j = arg;
     long at;
-    while ((at = nn__next(j->nn, NN__ROWS, worker)) >= 0) j->fn(j->nn, j->arg, (int)at);
+    while ((at = nn__next(j->nn, NN__UNITS, worker)) >= 0) j->fn(j->nn, j->arg, (int)at);
 }
 
 void nn__rows(struct nn *nn, nn__row_fn *fn, void *arg, int n, long cost)
 {
     if (nn->threads > 1 && n > 4 && n * cost > SERIAL_FLOATS) {
-        nn__deal(nn, NN__ROWS, n);
-        nn__run(nn, rows_worker, &(struct rows_job){nn, fn, arg});
+        nn__run(nn, n, rows_worker, &(struct rows_job){nn, fn, arg});
         return;
     }
     for (int i = 0; i < n; i++) fn(nn, arg, i);
@@ -154,21 +145,19 @@ struct share_job {
     struct nn *nn;
     void (*fn)(void *arg, int i);
     void *arg;
-    int n;
 };
 
 static void share_worker(void *arg, int worker)
 {
     struct share_job *j = arg;
-    long at, end;
-    (void)worker;
-    while ((at = nn__take(j->nn, j->n, 1, &end)) >= 0) j->fn(j->arg, (int)at);
+    long at;
+    while ((at = nn__next(j->nn, NN__UNITS, worker)) >= 0) j->fn(j->arg, (int)at);
 }
 
 void nn_share(struct nn *nn, int n, void (*fn)(void *arg, int i), void *arg)
 {
     if (n > 1)
-        nn__run(nn, share_worker, &(struct share_job){nn, fn, arg, n});
+        nn__run(nn, n, share_worker, &(struct share_job){nn, fn, arg});
     else if (n == 1)
         fn(arg, 0);
 }

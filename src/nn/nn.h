@@ -57,14 +57,10 @@ uint64_t nn_checksum(struct nn *nn, const void *p, size_t n);
  * sampled. Costs least where nn_reserve knew of 2n rows. */
 enum nn_rest { NN_REST_NONE, NN_REST_OUTLIERS, NN_REST_TOP };
 
-enum nn_act {
-    NN_NONE,
-    NN_SILU,
-    NN_GELU /* in tanh form; of one product, without up, in erf form */
-};
+/* y = x . w^T; the first two with up: silu(y) or gelu(y) in tanh form, times x . up^T; gelu(y) in erf form. */
+enum nn_act { NN_NONE, NN_SILU_MUL, NN_GELU_MUL, NN_GELU };
 
-/* out[n][w->rows] = x[n][w->k] . w^T (+ bias) (+ out as it was, with add); with act, that of it, times
- * x . up^T if there is one. */
+/* out[n][w->rows] = x[n][w->k] . w^T (+ bias) (+ out as it was, with add), then act. */
 struct nn_mm {
     float *out;
     const struct nn_mat *w;
@@ -72,7 +68,7 @@ struct nn_mm {
     bool add;
     enum nn_rest rest; /* with NN_REST_TOP, the only product */
     enum nn_act act;
-    const struct nn_mat *up; /* as large as w, or NULL */
+    const struct nn_mat *up; /* as large as w, where act wants it, else NULL */
 };
 /* All n_mm products share x. */
 void nn_matmul(struct nn *nn, const struct nn_mm *mm, int n_mm, const float *x, int n);

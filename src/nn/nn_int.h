@@ -1,4 +1,4 @@
-/* The context behind nn.h and the two ways to share out work. */
+/* The context behind nn.h and how work is shared out. */
 #ifndef NN_INT_H
 #define NN_INT_H
 
@@ -34,7 +34,6 @@ struct nn {
     float *outs;                /* of each worker [2][rows][32] and [k] */
     size_t outs_bytes;
     float *parts; /* [NN__PARTS] of attention; touched only where contexts are long */
-    _Alignas(64) atomic_long next; /* unit of work nobody has taken yet */
 };
 
 enum {
@@ -42,16 +41,14 @@ enum {
     NN__OWN_ROWS = 2 /* so many rows of a product each worker rounds for itself: no waiting */
 };
 
-/* Runs fn(arg, worker) on all workers, nn->next at 0. */
-void nn__run(struct nn *nn, pool_fn *fn, void *arg);
-/* Deals n rows or units out: a run to each worker, the same at each call for the same n, so that a worker
- * finds what it left in its own cache. */
-enum nn__what { NN__ROWS, NN__UNITS };
+/* Deals n units of work (or rows, of a job that has both) out: a run to each worker, the same at each call
+ * for the same n, so that a worker finds what it left in its own cache. */
+enum nn__what { NN__UNITS, NN__ROWS };
 void nn__deal(struct nn *nn, enum nn__what what, long n);
 /* The first of its own run, else the last of another's; -1: all are taken. */
 long nn__next(struct nn *nn, enum nn__what what, int worker);
-/* Takes up to `chunk` units of n in order: returns the first, or -1; *end is one past the last. */
-long nn__take(struct nn *nn, long n, long chunk, long *end);
+/* Deals units out and runs fn(arg, worker) on all workers; without units each has the same to do. */
+void nn__run(struct nn *nn, long units, pool_fn *fn, void *arg);
 
 typedef void nn__row_fn(const struct nn *nn, void *arg, int row);
 /* fn for every row; on all workers when rows * cost (in floats) is worth waking them. */

@@ -314,10 +314,8 @@ static void pack_panel(const struct job *j, int64_t panel)
 static void work(void *arg, int worker)
 {
     struct job *j = arg;
-    long at, end, panels = (j->m->rows + KERN_ROWS - 1) / KERN_ROWS;
-    (void)worker;
-    while ((at = nn__take(j->nn, panels, 4, &end)) >= 0)
-        for (; at < end; at++) pack_panel(j, at);
+    long at;
+    while ((at = nn__next(j->nn, NN__UNITS, worker)) >= 0) pack_panel(j, at);
 }
 
 enum { PIECE = 1 << 21 };
@@ -332,9 +330,8 @@ struct sum_job {
 static void sum_work(void *arg, int worker)
 {
     struct sum_job *j = arg;
-    long at, end;
-    (void)worker;
-    while ((at = nn__take(j->nn, (long)((j->n + PIECE - 1) / PIECE), 1, &end)) >= 0) {
+    long at;
+    while ((at = nn__next(j->nn, NN__UNITS, worker)) >= 0) {
         size_t from = (size_t)at * PIECE, n = j->n - from < PIECE ? j->n - from : PIECE;
         atomic_fetch_add(&j->sum, checksum(j->p + from, n, (uint64_t)at));
     }
@@ -343,12 +340,13 @@ static void sum_work(void *arg, int worker)
 uint64_t nn_checksum(struct nn *nn, const void *p, size_t n)
 {
     struct sum_job j = {.nn = nn, .p = p, .n = n};
-    nn__run(nn, sum_work, &j);
+    nn__run(nn, (long)((n + PIECE - 1) / PIECE), sum_work, &j);
     return atomic_load(&j.sum);
 }
 
 void nn_mat_pack(struct nn *nn, struct nn_mat *m, const uint8_t *src)
 {
     size_t row_bytes = (size_t)m->k / quant_block(m->type) * quant_bytes(m->type);
-    nn__run(nn, work, &(struct job){nn, m, src, row_bytes});
+    long panels = (m->rows + KERN_ROWS - 1) / KERN_ROWS;
+    nn__run(nn, panels, work, &(struct job){nn, m, src, row_bytes});
 }

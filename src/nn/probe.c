@@ -33,7 +33,7 @@ static double rate(struct job *j, int64_t *ns)
 {
     atomic_store(&j->done, 0);
     int64_t start = clock_ns();
-    nn__run(j->nn, work, j);
+    nn__run(j->nn, 0, work, j);
     *ns = clock_ns() - start + 1;
     return (double)atomic_load(&j->done) * 1e9 / (double)*ns;
 }

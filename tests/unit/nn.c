@@ -281,14 +281,14 @@ static void outputs_joined_on_the_way(void **state)
         float way[N * ROWS], pass[N * ROWS], by[N * ROWS], sums[N * ROWS];
         struct nn_mm mm = {.out = way, .w = &gate, .bias = bias, .rest = NN_REST_OUTLIERS};
         for (int t = 0; !mixed && t < N; t++) x[t * K + 7] = t % 2 ? 100 : -100;
-        mm.act = kind == 0 || mixed ? NN_SILU : NN_GELU;
+        mm.act = kind == 0 || mixed ? NN_SILU_MUL : kind == 1 ? NN_GELU_MUL : NN_GELU;
         if (kind != 2) mm.up = &up;
         nn_matmul(nn, &mm, 1, x, n);
         struct nn_mm alone = {.out = pass, .w = &gate, .bias = bias, .rest = NN_REST_OUTLIERS};
         nn_matmul(nn, &alone, 1, x, n);
         nn_matmul(nn, &(struct nn_mm){.out = by, .w = &up}, 1, x, n);
         memcpy(sums, pass, sizeof sums);
-        if (mm.act == NN_SILU)
+        if (mm.act == NN_SILU_MUL)
             k->silu_mul(pass, by, n * ROWS);
         else if (mm.up)
             k->gelu_mul(pass, by, n * ROWS);

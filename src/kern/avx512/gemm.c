@@ -7,19 +7,13 @@
  * memory. The bias of signed formats is in the start of the integer sum, where it is free. The next
  * block is fetched a few lines beside each group; all at once they would hold up the loads. Rejected:
  * 64 rows x 3 tokens, which needs twice the broadcasts; one token's row at a time for few tokens (each
- * broadcast then serves one half only);
- * for one token scales converted beside the products, where they lie: no longer read in one stream, a
- * block comes at little more than half the speed. */
+ * broadcast then serves one half only); for one token scales converted beside the products, where they
+ * lie (no longer read in one stream, blocks come at little more than half the speed). */
 #include "simd_int.h"
 
-enum {
-    TOKENS = 6,
-    STREAM_MAX =
-        2, /* tokens up to which the processor fetches blocks best itself: asked to, it loses 10 %;
-              but it stops at the end of a page */
-    PAGE = 4096,
-    PAGE_LINES = 4 /* so many at the start of one are asked for; 1: a little less, 16: too many */
-};
+/* Up to STREAM_MAX tokens the processor fetches blocks best itself: asked to, it loses 10 %. But it stops
+ * at the end of a page, so PAGE_LINES at the start of one are asked for (1: a little less, 16: too many). */
+enum { TOKENS = 6, STREAM_MAX = 2, PAGE = 4096, PAGE_LINES = 4 };
 
 /* What a token brings beside its bytes, from its sums of 16 columns. */
 struct side {
