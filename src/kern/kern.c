@@ -3,6 +3,7 @@
 
 #include "cpu.h"
 #include "kern_int.h"
+#include <math.h>
 #include <string.h>
 
 size_t kern_scale_bytes(const struct kern_fmt *f, int ng)
@@ -141,23 +142,23 @@ float kern__f16(uint16_t h)
     return f;
 }
 
-uint16_t kern__to_f16(float x)
+float kern__larger(float a, float b)
 {
-    uint32_t u, sign;
-    memcpy(&u, &x, 4);
-    sign = u >> 16 & 0x8000;
-    u &= 0x7fffffff;
-    if (u > 0x7f800000) return (uint16_t)(sign | 0x7e00);
-    if (u >= 0x477ff000) return (uint16_t)(sign | 0x7c00);
-    if (u < 0x38800000) { /* subnormal: let the adder round */
-        float f;
-        memcpy(&f, &u, 4);
-        f += 0.5f;
-        memcpy(&u, &f, 4);
-        return (uint16_t)(sign | (u - 0x3f000000));
-    }
-    u += 0xfff + (u >> 13 & 1);
-    return (uint16_t)(sign | (u - 0x38000000) >> 13);
+    uint32_t u, v;
+    memcpy(&u, &a, 4);
+    memcpy(&v, &b, 4);
+    u &= INT32_MAX;
+    v &= INT32_MAX;
+    if (u < v) u = v;
+    memcpy(&a, &u, 4);
+    return a;
+}
+
+float kern__vector_scale(float max, float squares)
+{
+    float scale = max / (float)INT16_MAX, other = sqrtf(squares) / KERN_NORM_MAX;
+    if (max < KERN_VECTOR_LEAST) return 0;
+    return other > scale ? other : scale;
 }
 
 static float power(uint32_t halves, int sign)

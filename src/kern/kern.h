@@ -138,20 +138,41 @@ enum kern_rope { KERN_ROPE_PAIRS /* (2i, 2i + 1) */, KERN_ROPE_HALVES /* (i, i +
 
 enum { KERN_PAGE = 32, KERN_ATTN_ROWS = 24, KERN_D_MAX = 512 };
 
-/* One page of keys and values of one KV head against m query rows: online softmax (Milakov and
- * Gimelshein 2018). Row r sees keys lo[r] <= key < hi[r] of the page; rows without one are left. */
+/* A vector in 16-bit integers, x = q * scale. The scale is the larger of max / 32767 and norm / 46000, so
+ * that the product of two such vectors is below 2^31 (Cauchy-Schwarz), whatever their length; vectors
+ * whose max is below 2^-60 are zeros. */
+#define KERN_NORM_MAX 46000.0f
+#define KERN_VECTOR_LEAST 0x1p-60f
+
+/* One page of keys and values of one KV head: int16 keys [d / 2][32][2], float scales of the keys [32] and of
+ * the values [32], int16 values [16][d][2]; or in float32 keys [d][32] and values [32][d]. */
+static inline size_t kern_page_scales(int d) /* where they begin, in bytes */
+{
+    return (size_t)d * KERN_PAGE * sizeof(int16_t);
+}
+static inline size_t kern_page_values(int d)
+{
+    return kern_page_scales(d) + 2 * KERN_PAGE * sizeof(float);
+}
+static inline size_t kern_page_bytes(int d, bool f32)
+{
+    if (f32) return 2 * (size_t)d * KERN_PAGE * sizeof(float);
+    return kern_page_values(d) + (size_t)d * KERN_PAGE * sizeof(int16_t);
+}
+
+/* One page against m query rows: online softmax (Milakov and Gimelshein 2018). Row r sees keys lo[r] <= key <
+ * hi[r] of the page; rows without one are left. */
 struct kern_attn {
-    int m, d;           /* m <= KERN_ATTN_ROWS, d a multiple of 16, <= KERN_D_MAX */
-    bool f32;           /* keys and values are float32, else F16 */
-    const float *q;     /* [m][d], scaled */
-    const void *k;      /* [d][32] */
-    const void *v;      /* [32][d] */
-    const void *next;   /* the keys of the page that comes next, to be fetched beside, or NULL */
+    int m, d;             /* m <= KERN_ATTN_ROWS, d a multiple of 16, <= KERN_D_MAX */
+    const int16_t *q;     /* [d / 2][KERN_ATTN_ROWS][2] */
+    const float *q_scale; /* [m] */
+    const float *q_f32;   /* [m][d], of attn_f32 instead */
+    const void *page;
+    const void *next;   /* the page that comes next, to be fetched beside, or NULL */
     const int *lo, *hi; /* [m] */
     float softcap;      /* 0: off; else s = softcap * tanh(s / softcap) */
     float *max, *sum;   /* [m], start with -INFINITY and 0 */
     float *out;         /* [m][d], start with zeros; divide by sum at the end */
-    float *scratch;     /* [d * 32 + KERN_ATTN_ROWS * 32] */
 };
 
 struct kern {
@@ -186,7 +207,11 @@ struct kern {
     void (*gemm_u8_i16)(struct kern_out o, const struct kern_tile *t, int ng,
                         const struct kern_act16 *a, int kb, int t0, int n);
 
+    float (*to_i16)(int16_t *q, const float *x, int d); /* d a multiple of 16; the scale */
+    /* Weights of a page, times their values' scales, are 16-bit integers too, whose sum is 32767: what they
+     * weigh is below 2^31. */
     void (*attn)(const struct kern_attn *a);
+    void (*attn_f32)(const struct kern_attn *a);
 
     void (*rms_norm)(float *out, const float *x, const float *w /* or NULL */, int n, float eps);
     void (*layer_norm)(float *out, const float *x, const float *w, const float *b, int n,
@@ -198,7 +223,6 @@ struct kern {
     void (*gelu)(float *x, int n);                         /* x = x * Phi(x), erf form */
     void (*add)(float *x, const float *y, int n);
     void (*softcap)(float *x, int n, float cap);
-    void (*to_f16)(uint16_t *out, const float *x, int n);
 
     /* Probes of what the machine can do: multiply-accumulates in registers (returns how many it
      * did in so many rounds; bf16 is NULL where there are none), and reading n bytes (a multiple of

@@ -35,7 +35,24 @@ void kern__avx2_gemv(const struct kern_out *o, const struct kern_tile *t, const 
 
 /* Half-precision bits to float, for scales in plain C. */
 float kern__f16(uint16_t h);
-uint16_t kern__to_f16(float x);
+
+/* The larger magnitude; a NaN counts as the largest. */
+float kern__larger(float a, float b);
+
+/* The scale of a vector with this largest magnitude and sum of squares. */
+float kern__vector_scale(float max, float squares);
+
+static inline const float *kern__scales(const struct kern_attn *a)
+{
+    return (const float *)((const char *)a->page + kern_page_scales(a->d));
+}
+static inline const int16_t *kern__values(const struct kern_attn *a)
+{
+    return (const int16_t *)((const char *)a->page + kern_page_values(a->d));
+}
+
+/* Weights of a page whose sum is less are zeros. */
+#define KERN__WEIGHTS_LEAST 0x1p-100f
 
 /* Stands for a scale of 0 in KERN_SCALE_K, whose others are 2^-24 and more, so that an exponent can be
  * subtracted from any; added to the others it is lost. */

@@ -11,7 +11,7 @@
 
 size_t nn_kv_page_bytes(const struct nn_kv *kv)
 {
-    return 2u * (size_t)kv->heads * (size_t)kv->d_head * KERN_PAGE * (kv->f32 ? 4 : 2);
+    return (size_t)kv->heads * kern_page_bytes(kv->d_head, kv->f32);
 }
 
 static uint8_t *page_at(const struct nn_kv *kv, int layer, int32_t page)
@@ -39,33 +39,23 @@ static void turn_heads(const struct nn *nn, const struct nn_turn *turn, int row,
     }
 }
 
-/* Keys (or values) of one head, n rows of the step from `x` on, to the slots from `slot` on. Keys are
- * turned: a line of the page is one dimension, and belongs to one worker. */
-static void put_keys(const struct nn_kv *kv, const struct kern *k, uint8_t *page, int slot, int n,
-                     const float *x)
+/* Key and value of one head to a slot of its page. */
+static void put_f32(float *page, int d, int slot, const float *k, const float *v)
 {
-    size_t d = (size_t)kv->d_head, ld = d * (size_t)kv->heads;
-    uint16_t half[8][KERN_D_MAX], *p = (uint16_t *)page + slot;
-    for (int r = 0; kv->f32 && r < n; r++)
-        for (size_t i = 0; i < d; i++)
-            ((float *)page)[i * KERN_PAGE + (size_t)(slot + r)] = x[(size_t)r * ld + i];
-    for (int r = 0, some; !kv->f32 && r < n; r += some, p += some) {
-        some = n - r < 8 ? n - r : 8;
-        for (int t = 0; t < some; t++) k->to_f16(half[t], x + (size_t)(r + t) * ld, (int)d);
-        for (size_t i = 0; i < d; i++)
-            for (int t = 0; t < some; t++) p[i * KERN_PAGE + (size_t)t] = half[t][i];
-    }
+    for (int i = 0; i < d; i++) page[i * KERN_PAGE + slot] = k[i];
+    memcpy(page + (KERN_PAGE + slot) * d, v, (size_t)d * sizeof *v);
 }
 
-static void put_values(const struct nn_kv *kv, const struct kern *k, uint8_t *page, int slot, int n,
-                       const float *x)
+static void put_i16(const struct kern *kern, uint8_t *page, int d, int slot, const float *k,
+                    const float *v)
 {
-    size_t d = (size_t)kv->d_head, ld = d * (size_t)kv->heads, at = (size_t)slot * d;
-    for (int r = 0; r < n; r++, x += ld, at += d)
-        if (kv->f32)
-            memcpy((float *)page + at, x, d * sizeof *x);
-        else
-            k->to_f16((uint16_t *)page + at, x, (int)d);
+    float *scale = (float *)(page + kern_page_scales(d));
+    int16_t *keys = (int16_t *)page + 2 * slot, q[KERN_D_MAX];
+    int16_t *values = (int16_t *)(page + kern_page_values(d)) + slot / 2 * 2 * d + slot % 2;
+    scale[slot] = kern->to_i16(q, k, d);
+    for (int i = 0; i < d; i += 2) memcpy(keys + i * KERN_PAGE, q + i, 2 * sizeof *q);
+    scale[KERN_PAGE + slot] = kern->to_i16(q, v, d);
+    for (int i = 0; i < d; i++) values[2 * i] = q[i];
 }
 
 static int pages_of(const struct nn_span *s)
@@ -82,18 +72,18 @@ static void put_page(const struct nn *nn, void *arg, int unit)
     int at = s->pos / KERN_PAGE + unit, from = at * KERN_PAGE, end = from + KERN_PAGE;
     if (from < s->pos) from = s->pos;
     if (end > s->pos + s->n) end = s->pos + s->n;
-    size_t d = (size_t)j->kv->d_head, heads = (size_t)j->kv->heads;
-    int first = s->row + from - s->pos;
-    size_t row = (size_t)first * heads * d;
-    size_t size = nn_kv_page_bytes(j->kv) / 2 / heads;
+    int d = j->kv->d_head, first = s->row + from - s->pos;
+    size_t heads = (size_t)j->kv->heads, size = kern_page_bytes(d, j->kv->f32);
     uint8_t *page = page_at(j->kv, j->layer, s->pages[at]);
-    for (int r = 0; r < end - from; r++)
-        turn_heads(nn, &j->turn, first + r, j->k + row + (size_t)r * heads * d, j->kv->heads,
-                   j->kv->d_head);
-    for (size_t h = 0; h < heads; h++) {
-        put_keys(j->kv, nn->k, page + h * size, from % KERN_PAGE, end - from, j->k + row + h * d);
-        put_values(j->kv, nn->k, page + (heads + h) * size, from % KERN_PAGE, end - from,
-                   j->v + row + h * d);
+    for (int r = 0; r < end - from; r++) {
+        size_t row = (size_t)(first + r) * heads * (size_t)d;
+        turn_heads(nn, &j->turn, first + r, j->k + row, (int)heads, d);
+        for (size_t h = 0; h < heads; h++, row += (size_t)d)
+            if (j->kv->f32)
+                put_f32((float *)(page + h * size), d, from % KERN_PAGE + r, j->k + row,
+                        j->v + row);
+            else
+                put_i16(nn->k, page + h * size, d, from % KERN_PAGE + r, j->k + row, j->v + row);
     }
 }
 
@@ -174,9 +164,10 @@ static size_t row_at(const struct attn_job *j, const struct unit *u, int r)
            (size_t)j->kv->d_head;
 }
 
-static const uint8_t *keys_at(const struct attn_job *j, const struct unit *u, int page, size_t size)
+static const void *page_of(const struct attn_job *j, const struct unit *u, int page)
 {
-    return page_at(j->kv, j->layer, u->span->pages[page]) + (size_t)u->head * size;
+    return page_at(j->kv, j->layer, u->span->pages[page]) +
+           (size_t)u->head * kern_page_bytes(j->kv->d_head, j->kv->f32);
 }
 
 /* The unit's rows over those of its pages that lie in one segment. */
@@ -186,33 +177,31 @@ static void segment(const struct attn_job *j, struct nn__worker *w, const struct
     int lo[KERN_ATTN_ROWS], hi[KERN_ATTN_ROWS], d = j->kv->d_head;
     int page = seg * SEGMENT > u->from ? seg * SEGMENT : u->from;
     int end = (seg + 1) * SEGMENT <= u->last ? (seg + 1) * SEGMENT : u->last + 1;
-    size_t size = (size_t)d * KERN_PAGE * (j->kv->f32 ? 4 : 2);
     struct kern_attn a = {.m = u->m,
                           .d = d,
-                          .f32 = j->kv->f32,
-                          .q = w->q,
+                          .q = w->q[0][0],
+                          .q_scale = w->q_scale,
+                          .q_f32 = w->q_f32,
                           .lo = lo,
                           .hi = hi,
                           .softcap = j->a->softcap,
                           .max = p.max,
                           .sum = p.sum,
-                          .out = p.out,
-                          .scratch = w->attn};
+                          .out = p.out};
     memset(p.out, 0, (size_t)(u->m * d) * sizeof(float));
     for (int r = 0; r < u->m; r++) {
         p.max[r] = -INFINITY;
         p.sum[r] = 0;
     }
     for (; page < end; page++) {
-        a.k = keys_at(j, u, page, size);
-        a.v = (const uint8_t *)a.k + (size_t)j->kv->heads * size;
-        a.next = page + 1 < end ? keys_at(j, u, page + 1, size) : NULL;
+        a.page = page_of(j, u, page);
+        a.next = page + 1 < end ? page_of(j, u, page + 1) : NULL;
         for (int r = 0; r < u->m; r++) {
             int stop = end_of(j, u->span, u->pos, r), start = stop - window_of(j, stop);
             hi[r] = stop - page * KERN_PAGE < KERN_PAGE ? stop - page * KERN_PAGE : KERN_PAGE;
             lo[r] = start - page * KERN_PAGE > 0 ? start - page * KERN_PAGE : 0;
         }
-        j->nn->k->attn(&a);
+        (j->kv->f32 ? j->nn->k->attn_f32 : j->nn->k->attn)(&a);
     }
 }
 
@@ -233,11 +222,15 @@ static void join(struct part all, struct part more, int m, int d)
 static void take_queries(const struct attn_job *j, struct nn__worker *w, const struct unit *u)
 {
     int d = j->kv->d_head;
+    int16_t whole[KERN_D_MAX];
     for (int r = 0; r < u->m; r++) {
-        float *q = w->q + r * d;
+        float *q = w->q_f32 + r * d;
         memcpy(q, j->q + row_at(j, u, r), (size_t)d * sizeof *q);
         turn_heads(j->nn, &j->a->turn, u->span->row + u->first + r / j->group, q, 1, d);
-        for (int i = 0; i < d; i++) q[i] *= j->a->scale;
+        for (int i = 0; j->kv->f32 && i < d; i++) q[i] *= j->a->scale;
+        if (j->kv->f32) continue;
+        w->q_scale[r] = j->nn->k->to_i16(whole, q, d) * j->a->scale;
+        for (int i = 0; i < d; i += 2) memcpy(w->q[i / 2][r], whole + i, sizeof w->q[0][0]);
     }
 }
 

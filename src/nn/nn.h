@@ -110,8 +110,8 @@ struct nn_turn {
     const float *table;
 };
 
-/* KV cache: pages of KERN_PAGE tokens, one page id for all layers. Keys [kv_heads][d_head][32],
- * then values [kv_heads][32][d_head], F16 or float32. */
+/* KV cache: pages of KERN_PAGE tokens, one page id for all layers; of each KV head what kern.h says, in
+ * 16-bit integers or float32. */
 struct nn_kv {
     uint8_t *data; /* [pages][layers][nn_kv_page_bytes] */
     int layers, pages, heads, d_head;

@@ -11,8 +11,8 @@ struct nn__worker {
     _Alignas(64) struct kern_tile tile;
     struct kern_tile16 tile16;
     float w[KERN_K * KERN_ROWS]; /* a block in float32 */
-    float attn[KERN_D_MAX * KERN_PAGE + KERN_ATTN_ROWS * KERN_PAGE];
-    float q[KERN_ATTN_ROWS * KERN_D_MAX];
+    float q_f32[KERN_ATTN_ROWS * KERN_D_MAX], q_scale[KERN_ATTN_ROWS];
+    int16_t q[KERN_D_MAX / 2][KERN_ATTN_ROWS][2];
     float o[KERN_ATTN_ROWS * KERN_D_MAX], o2[KERN_ATTN_ROWS * KERN_D_MAX];
     struct kern_act act; /* of the product at hand: everybody's, or its own of few rows */
     struct kern_act16 act16;

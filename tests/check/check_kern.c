@@ -527,70 +527,7 @@ static double largest(const float *x, size_t n)
     return most;
 }
 
-/* Two pages in turn, so that the online rescaling is used. */
-static void attend(const struct kern *kern, const struct kern_attn *a, const void *const *pages)
-{
-    struct kern_attn b = *a;
-    for (int r = 0; r < a->m; r++) b.max[r] = -INFINITY, b.sum[r] = 0;
-    memset(b.out, 0, (size_t)(b.m * b.d) * 4);
-    for (int i = 0; i < 2; i++) {
-        b.k = pages[2 * i];
-        b.v = pages[2 * i + 1];
-        b.next = i ? NULL : pages[2];
-        kern->attn(&b);
-    }
-}
-
-static void test_attn(int m, int d, bool f32, float cap)
-{
-    size_t page = (size_t)d * KERN_PAGE, size = page * (f32 ? 4 : 2), on = (size_t)(m * d);
-    void *pages[4];
-    float *q = guarded(on * 4), *x = malloc(page * 4), *out[2];
-    float *scratch = guarded((page + KERN_ATTN_ROWS * KERN_PAGE) * 4), max[24], sum[24];
-    int lo[24], hi[24], seen = rng_u64(&rng) & 1 ? 32 : 1 + (int)rng_below(&rng, 32);
-    for (int i = 0; i < 4; i++) {
-        pages[i] = guarded(size);
-        for (size_t j = 0; j < page; j++) { /* keys nobody sees may hold anything */
-            int key = (int)(i % 2 ? j / (size_t)d : j % KERN_PAGE);
-            x[j] = key < seen ? uniform(2) : NAN;
-        }
-        if (f32)
-            memcpy(pages[i], x, size);
-        else
-            ref->to_f16(pages[i], x, (int)page);
-    }
-    for (size_t j = 0; j < on; j++) q[j] = uniform(2);
-    for (int r = 0; r < m; r++) {
-        lo[r] = (int)rng_below(&rng, 34) - 1;
-        hi[r] = (int)rng_below(&rng, (uint64_t)seen + 1);
-        if (lo[r] < 0 || r == 0) lo[r] = 0, hi[r] = seen;
-    }
-    for (int i = 0; i < 2; i++) {
-        out[i] = output(on + 64) + 32;
-        struct kern_attn a = {.m = m,
-                              .d = d,
-                              .f32 = f32,
-                              .q = q,
-                              .lo = lo,
-                              .hi = hi,
-                              .softcap = cap,
-                              .max = max,
-                              .sum = sum,
-                              .out = out[i],
-                              .scratch = scratch};
-        attend(i ? k : ref, &a, (const void *const *)pages);
-        for (int r = 0; r < m; r++)
-            for (int j = 0; j < d && sum[r] > 0; j++) out[i][r * d + j] /= sum[r];
-    }
-    double worst = distance(out[0], out[1], on, 1);
-    /* exp turns the rounding of a score, some sqrt(d) large, into a relative error */
-    result(worst < 3e-7 * d + 1e-6, "m=%d d=%d %s: %g", m, d, f32 ? "f32" : "f16", worst);
-    result(untouched(out[1] - 32, 32) && untouched(out[1] + on, 32), "writes outside its output");
-    for (int i = 0; i < 4; i++) unguard(pages[i], size);
-    for (int i = 0; i < 2; i++) unguard(out[i] - 32, (on + 64) * 4);
-    unguard(q, on * 4), unguard(scratch, (page + KERN_ATTN_ROWS * KERN_PAGE) * 4);
-    free(x);
-}
+#include "support/kern_attn.h"
 
 /* An element-wise function on both tables: in place on a copy of x. */
 enum elem { NORM, NORM_BARE, LAYER_NORM, PAIRS, HALVES, SILU, GELU, GELU_ERF, ADD, SOFTCAP, ELEMS };
@@ -633,22 +570,6 @@ static void test_elem(enum elem what, int n)
     unguard(y, 2 * bytes), unguard(a - 32, bytes + 256), unguard(b - 32, bytes + 256);
 }
 
-static void test_f16(void)
-{
-    uint16_t a[1003], b[1003];
-    float x[1003];
-    static const float edges[] = {0,        -0.0f,     65504,    65519,        65520,
-                                  1e9f,     -1e9f,     6e-8f,    2.9e-8f,      6.1e-5f,
-                                  INFINITY, -INFINITY, 5.96e-8f, 1 + 0x1p-11f, 1 + 3 * 0x1p-11f};
-    for (int i = 0; i < 1003; i++) x[i] = ldexpf(uniform(1), (int)rng_below(&rng, 50) - 30);
-    memcpy(x, edges, sizeof edges);
-    ref->to_f16(a, x, 1003);
-    k->to_f16(b, x, 1003);
-    result(memcmp(a, b, sizeof a) == 0, "differ");
-    for (int i = 0; i < 1003; i++)
-        result(a[i] == quant_f32_to_f16(x[i]), "%g is not %x", (double)x[i], a[i]);
-}
-
 static bool chosen(const char *only, const char *name)
 {
     now = name;
@@ -682,7 +603,8 @@ static void test_all(struct nn *nn, const char *only)
             for (int f = 0; f < 4; f++) test_attn(m, d, f & 1, f & 2 ? 5.0f : 0);
     for (int e = 0; e < ELEMS && chosen(only, "elem"); e++)
         for (int n = 2; n < 80; n++) test_elem((enum elem)e, n);
-    if (chosen(only, "to_f16")) test_f16();
+    for (int d = 16; d <= KERN_D_MAX && chosen(only, "to_i16"); d += 16)
+        for (int i = 0; i < 16; i++) test_to_i16(d, i);
 }
 
 #include "support/kern_bench.h"

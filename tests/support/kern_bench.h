@@ -134,46 +134,46 @@ static void bench_curve(struct nn *nn)
     printf("\n");
 }
 
-/* One thread's queries over a context of F16 pages too long for the cache. */
+/* One thread's queries over a context of pages too long for the cache. */
 enum { PAGES = 2048 };
 struct attention {
     struct kern_attn a;
-    uint16_t *kv;
+    uint8_t *kv;
 };
 
 static void attention_run(void *arg)
 {
     struct attention *t = arg;
-    size_t page = (size_t)t->a.d * KERN_PAGE;
+    size_t page = kern_page_bytes(t->a.d, false);
     for (int r = 0; r < t->a.m; r++) t->a.max[r] = -INFINITY, t->a.sum[r] = 0;
     for (int i = 0; i < PAGES; i++) {
-        t->a.k = t->kv + 2 * (size_t)i * page;
-        t->a.v = t->kv + 2 * (size_t)i * page + page;
-        t->a.next = i + 1 < PAGES ? t->kv + 2 * (size_t)(i + 1) * page : NULL;
+        t->a.page = t->kv + (size_t)i * page;
+        t->a.next = i + 1 < PAGES ? t->kv + (size_t)(i + 1) * page : NULL;
         k->attn(&t->a);
     }
 }
 
 static void bench_attn(int m, int d)
 {
-    size_t page = (size_t)d * KERN_PAGE, n = (size_t)(m * d);
-    float *q = malloc(n * 4), *out = calloc(n, 4), *x = malloc(page * 4);
-    float *scratch = aligned_alloc(64, (page + KERN_ATTN_ROWS * KERN_PAGE) * 4);
-    float max[KERN_ATTN_ROWS], sum[KERN_ATTN_ROWS];
+    size_t page = kern_page_bytes(d, false), n = (size_t)(m * d);
+    float *out = calloc(n, 4), x[KERN_D_MAX], max[KERN_ATTN_ROWS], sum[KERN_ATTN_ROWS];
+    float scale[KERN_ATTN_ROWS];
+    int16_t *q = malloc((size_t)d * KERN_ATTN_ROWS * sizeof *q);
     int lo[KERN_ATTN_ROWS] = {0}, hi[KERN_ATTN_ROWS];
-    struct attention t = {.kv = aligned_alloc(64, PAGES * page * 4)};
+    struct attention t = {.kv = aligned_alloc(64, PAGES * page)};
     char what[32];
-    if (!q || !out || !x || !scratch || !t.kv) abort();
-    for (size_t i = 0; i < n; i++) q[i] = uniform(0.2f);
-    for (size_t i = 0; i < page; i++) x[i] = uniform(1);
-    for (size_t i = 0; i < 2 * PAGES; i++) ref->to_f16(t.kv + i * page, x, (int)page);
+    if (!q || !out || !t.kv) abort();
+    for (int i = 0; i < d; i++) x[i] = uniform(1);
+    for (int i = 0; i < d * KERN_ATTN_ROWS; i += d) scale[i / d] = 0.2f * ref->to_i16(q + i, x, d);
+    for (size_t i = 0; i < PAGES * KERN_PAGE; i++)
+        put_key(t.kv + i / KERN_PAGE * page, d, false, (int)(i % KERN_PAGE), x, x);
     for (int r = 0; r < m; r++) hi[r] = KERN_PAGE;
-    t.a = (struct kern_attn){.m = m, .d = d, .q = q, .lo = lo, .hi = hi};
-    t.a.max = max, t.a.sum = sum, t.a.out = out, t.a.scratch = scratch;
-    double ns = median_ns(attention_run, &t), macs = 2.0 * m * (double)page * PAGES;
+    t.a = (struct kern_attn){.m = m, .d = d, .q = q, .q_scale = scale, .lo = lo, .hi = hi};
+    t.a.max = max, t.a.sum = sum, t.a.out = out;
+    double ns = median_ns(attention_run, &t), macs = 2.0 * m * d * KERN_PAGE * PAGES;
     snprintf(what, sizeof what, "attn m=%d d=%d", m, d);
-    print_rates(what, macs, peak.f32_macs_per_s, "FP32", 4.0 * (double)page * PAGES, ns);
-    free(q), free(out), free(x), free(scratch), free(t.kv);
+    print_rates(what, macs, peak.int8_macs_per_s / 2, "i16", (double)page * PAGES, ns);
+    free(q), free(out), free(t.kv);
 }
 
 /* Rows of activations; bytes are those of the floats, from the cache faster than reading allows. */
@@ -218,8 +218,9 @@ static int bench(const char *level, int threads, const char *only)
            peak.f32_macs_per_s * 1e-9, peak.read_bytes_per_s * 1e-9);
     if (threads > 1 && chosen(only, "gemm")) bench_types(nn);
     if (threads > 1 && chosen(only, "curve")) bench_curve(nn);
-    for (int m = 1; threads == 1 && m <= KERN_ATTN_ROWS && chosen(only, "attn");
-         m += m < 4 ? 3 : 20)
+    for (int m = 1; threads == 1 && m <= KERN_ATTN_ROWS && chosen(only, "attn"); m += m == 1   ? 2
+                                                                                      : m == 3 ? 21
+                                                                                               : 24)
         for (int d = 64; d <= 256; d *= 2) bench_attn(m, d);
     for (int m = 1; threads == 1 && m <= 1024 && chosen(only, "act"); m *= 32)
         bench_act(m, 2048), bench_act(m, 8192);

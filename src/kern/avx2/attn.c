@@ -1,101 +1,149 @@
 /* A page of 32 keys against up to 24 query rows (the heads of a group, times queries). Keys lie
- * with the key in the lane, values with the dimension in the lane, so neither product needs a
- * shuffle. In decode it is bound by reading the page, in prefill by the FMA: 3 rows x 32 keys or 6
- * rows x 16 dimensions are 12 sums, with 7 or 8 loads a step. F16 is converted on the way when few
- * rows share it, else once into the scratch, where the scores of all rows are, too. */
+ * with the key in the lane, values with the dimension in the lane, pairs of what is summed beside each
+ * other, so neither product needs a shuffle. In decode it is bound by reading the page, in prefill by
+ * vpmaddwd, 16 products where float32 has 8: 3 rows x 32 keys or 6 rows x 16 dimensions are 12 sums,
+ * with 7 or 8 loads a step. */
 #include "simd2_int.h"
 
 #include <math.h>
 
-enum { ON_THE_WAY = 3 }; /* rows up to which converting twice is not worth avoiding */
+enum { SCALE_LINES = 4 };
 
-ALWAYS __m256 at8(const void *p, int i, const bool f32)
+/* Into the second cache: the first has not enough lines under way to keep memory busy. */
+ALWAYS void fetch_on(const char *p, int lines)
 {
-    return f32 ? _mm256_load_ps((const float *)p + i) : f16x8((const uint16_t *)p + i);
+    for (int i = 0; i < lines; i++) _mm_prefetch(p + 64 * i, _MM_HINT_T1);
 }
 
-ALWAYS void scores(const int R, const bool f32, const void *keys, const float *q, int d, float *s,
-                   const void *next)
+/* Beside the scores what comes after the keys is fetched. */
+ALWAYS void scores(const int R, const struct kern_attn *a, int r, __m256i (*s)[4])
 {
-    const size_t each = KERN_PAGE * (f32 ? 4 : 2);
-    __m256 acc[3][4];
+    const int16_t *keys = a->page, *q = a->q + 2 * r;
+    const char *scales = (const char *)kern__scales(a), *values = (const char *)kern__values(a);
+    __m256i acc[3][4];
     UNROLL for (int j = 0; j < R; j++) UNROLL for (int h = 0; h < 4; h++) acc[j][h] =
-        _mm256_setzero_ps();
-    for (int i = 0; i < d; i++) {
-        __m256 v[3];
-        if (next) fetch((const char *)next + (size_t)i * each, each);
-        UNROLL for (int j = 0; j < R; j++) v[j] = _mm256_set1_ps(q[j * d + i]);
+        _mm256_setzero_si256();
+    if (r == 0) fetch_on(scales, SCALE_LINES);
+    for (int i = 0; i < a->d; i += 2, keys += 2 * KERN_PAGE, q += 2 * KERN_ATTN_ROWS) {
+        __m256i x[3];
+        if (r == 0) fetch_on(values + 64 * i, 2); /* they have as many lines */
+        UNROLL for (int j = 0; j < R; j++) x[j] = pair(q + 2 * j);
         UNROLL for (int h = 0; h < 4; h++)
         {
-            __m256 k = at8(keys, i * KERN_PAGE + 8 * h, f32);
-            UNROLL for (int j = 0; j < R; j++) acc[j][h] = _mm256_fmadd_ps(k, v[j], acc[j][h]);
+            __m256i k = line(keys + 16 * h);
+            UNROLL for (int j = 0; j < R; j++) acc[j][h] =
+                _mm256_add_epi32(acc[j][h], _mm256_madd_epi16(k, x[j]));
         }
     }
-    UNROLL for (int j = 0; j < R; j++) UNROLL for (int h = 0; h < 4; h++)
-        _mm256_store_ps(s + j * KERN_PAGE + 8 * h, acc[j][h]);
+    UNROLL for (int j = 0; j < R; j++) UNROLL for (int h = 0; h < 4; h++) s[r + j][h] = acc[j][h];
 }
 
-ALWAYS void values(const int R, const bool f32, const void *v, int d, float *out, const float *p,
-                   int lo, int hi, const void *next)
+ALWAYS __m256 join(const bool max, __m256 a, __m256 b)
 {
-    const size_t each = f32 ? 64 : 32; /* a page in d / 16 * KERN_PAGE of them */
-    for (int i = 0; i < d; i += 16) {
-        const char *ahead = (const char *)next + (size_t)i * 2 * each;
-        __m256 acc[6][2];
-        UNROLL for (int j = 0; j < R; j++) UNROLL for (int h = 0; h < 2; h++) acc[j][h] =
-            _mm256_loadu_ps(out + j * d + i + 8 * h);
-        for (int key = lo; key < hi; key++) {
-            if (next) fetch(ahead + (size_t)key * each, each);
-            __m256 v0 = at8(v, key * d + i, f32), v1 = at8(v, key * d + i + 8, f32);
+    return max ? _mm256_max_ps(a, b) : _mm256_add_ps(a, b);
+}
+
+/* The largest lane of each of 8 vectors, or the sum of its lanes: vector j's in lane j. */
+ALWAYS __m256 over_lanes(const bool max, const __m256 *v)
+{
+    __m256 four[2];
+    UNROLL for (int i = 0; i < 2; i++, v += 4)
+    {
+        __m256 x = join(max, _mm256_unpacklo_ps(v[0], v[1]), _mm256_unpackhi_ps(v[0], v[1]));
+        __m256 z = join(max, _mm256_unpacklo_ps(v[2], v[3]), _mm256_unpackhi_ps(v[2], v[3]));
+        four[i] = join(max, _mm256_shuffle_ps(x, z, 0x44), _mm256_shuffle_ps(x, z, 0xee));
+    }
+    return join(max, _mm256_permute2f128_ps(four[0], four[1], 0x20),
+                _mm256_permute2f128_ps(four[0], four[1], 0x31));
+}
+
+/* Scores s of n rows, at most 8, to weights w; their steps, and the factors for what was gathered before.
+ * In passes over the rows, which then do not wait for each other's results. */
+static void soften(const struct kern_attn *a, int r, int n, __m256i (*s)[4],
+                   int16_t (*w)[KERN_PAGE], float *step, float *shrink)
+{
+    const float *scale = kern__scales(a);
+    const __m256 none = _mm256_set1_ps(-INFINITY);
+    const __m256i here = lanes(0, n);
+    __m256 v[8][4], all[8] = {none, none, none, none, none, none, none, none}, weigh[8] = {0};
+    __m256 in[8][4];
+    _Alignas(32) float base[8], by[8];
+    for (int j = 0; j < n; j++) UNROLL for (int h = 0; h < 4; h++)
+        {
+            in[j][h] = _mm256_castsi256_ps(lanes(a->lo[r + j] - 8 * h, a->hi[r + j] - 8 * h));
+            __m256 x =
+                _mm256_mul_ps(_mm256_load_ps(scale + 8 * h), _mm256_set1_ps(a->q_scale[r + j]));
+            x = _mm256_mul_ps(_mm256_cvtepi32_ps(s[j][h]), x);
+            if (a->softcap != 0)
+                x = _mm256_mul_ps(tanh8(_mm256_div_ps(x, _mm256_set1_ps(a->softcap))),
+                                  _mm256_set1_ps(a->softcap));
+            v[j][h] = _mm256_blendv_ps(none, x, in[j][h]);
+            all[j] = _mm256_max_ps(all[j], v[j][h]);
+        }
+    __m256 old = _mm256_maskload_ps(a->max + r, here),
+           max = _mm256_max_ps(old, over_lanes(true, all));
+    _mm256_maskstore_ps(a->max + r, here, max);
+    max = _mm256_and_ps(max, _mm256_cmp_ps(max, none, _CMP_NEQ_UQ));
+    __m256 keep = exp8(_mm256_sub_ps(old, max));
+    _mm256_store_ps(base, max);
+    _mm256_storeu_ps(shrink, keep);
+    for (int j = 0; j < 8; j++) all[j] = _mm256_setzero_ps();
+    for (int j = 0; j < n; j++) UNROLL for (int h = 0; h < 4; h++)
+        {
+            __m256 x = exp8(_mm256_sub_ps(v[j][h], _mm256_set1_ps(base[j])));
+            all[j] = _mm256_add_ps(all[j], _mm256_and_ps(in[j][h], x));
+            x = _mm256_mul_ps(x, _mm256_load_ps(scale + KERN_PAGE + 8 * h));
+            v[j][h] = _mm256_and_ps(in[j][h], x);
+            weigh[j] = _mm256_add_ps(weigh[j], v[j][h]);
+        }
+    __m256 sum = _mm256_maskload_ps(a->sum + r, here);
+    _mm256_maskstore_ps(a->sum + r, here, _mm256_fmadd_ps(sum, keep, over_lanes(false, all)));
+    __m256 total = over_lanes(false, weigh);
+    __m256 some = _mm256_cmp_ps(total, _mm256_set1_ps(KERN__WEIGHTS_LEAST), _CMP_NLT_UQ);
+    _mm256_store_ps(by, _mm256_and_ps(some, _mm256_div_ps(_mm256_set1_ps(INT16_MAX), total)));
+    _mm256_storeu_ps(step,
+                     _mm256_and_ps(some, _mm256_mul_ps(total, _mm256_set1_ps(1.0f / INT16_MAX))));
+    for (int j = 0; j < n; j++) UNROLL for (int h = 0; h < 4; h += 2)
+        {
+            __m256i x = _mm256_cvtps_epi32(_mm256_mul_ps(v[j][h], _mm256_set1_ps(by[j])));
+            __m256i y = _mm256_cvtps_epi32(_mm256_mul_ps(v[j][h + 1], _mm256_set1_ps(by[j])));
+            x = _mm256_permute4x64_epi64(_mm256_packs_epi32(x, y), 0xd8);
+            _mm256_store_si256((__m256i *)(w[j] + 8 * h), x);
+        }
+}
+
+/* What the values add: weights w, each row's with a step of its own, what was there before times
+ * shrink. Pairs of keys from lo to hi; beside them the next page's keys are fetched. */
+ALWAYS void values(const int R, const struct kern_attn *a, int r, const int16_t (*w)[KERN_PAGE],
+                   const float *step, const float *shrink, int lo, int hi)
+{
+    const char *next = r == 0 ? a->next : NULL;
+    for (int i = 0; i < a->d; i += 16) {
+        __m256i acc[6][2];
+        UNROLL for (int j = 0; j < R; j++) acc[j][0] = acc[j][1] = _mm256_setzero_si256();
+        for (int p = lo; p < hi; p++) {
+            const int16_t *v = kern__values(a) + 2 * (p * a->d + i);
+            if (next) fetch_on(next + 64 * (i + p), 1);
             UNROLL for (int j = 0; j < R; j++)
             {
-                __m256 w = _mm256_set1_ps(p[j * KERN_PAGE + key]);
-                acc[j][0] = _mm256_fmadd_ps(v0, w, acc[j][0]);
-                acc[j][1] = _mm256_fmadd_ps(v1, w, acc[j][1]);
+                __m256i x = pair(w[r + j] + 2 * p);
+                acc[j][0] = _mm256_add_epi32(acc[j][0], _mm256_madd_epi16(line(v), x));
+                acc[j][1] = _mm256_add_epi32(acc[j][1], _mm256_madd_epi16(line(v + 16), x));
             }
         }
         UNROLL for (int j = 0; j < R; j++) UNROLL for (int h = 0; h < 2; h++)
-            _mm256_storeu_ps(out + j * d + i + 8 * h, acc[j][h]);
+        {
+            float *out = a->out + (r + j) * a->d + i + 8 * h;
+            __m256 was = _mm256_mul_ps(_mm256_loadu_ps(out), _mm256_set1_ps(shrink[r + j]));
+            __m256 more = _mm256_cvtepi32_ps(acc[j][h]);
+            _mm256_storeu_ps(out, _mm256_fmadd_ps(more, _mm256_set1_ps(step[r + j]), was));
+        }
     }
-}
-
-static void soften(const struct kern_attn *a, int r, float *s)
-{
-    __m256 v[4], in[4], top = _mm256_set1_ps(a->max[r]), sum = _mm256_setzero_ps();
-    for (int h = 0; h < 4; h++) {
-        v[h] = _mm256_load_ps(s + 8 * h);
-        in[h] = _mm256_castsi256_ps(lanes(a->lo[r] - 8 * h, a->hi[r] - 8 * h));
-        if (a->softcap != 0)
-            v[h] = _mm256_mul_ps(tanh8(_mm256_div_ps(v[h], _mm256_set1_ps(a->softcap))),
-                                 _mm256_set1_ps(a->softcap));
-        top = _mm256_max_ps(_mm256_blendv_ps(top, v[h], in[h]), top);
-    }
-    float max = max_lanes(top), shrink = expf(a->max[r] - max);
-    for (int h = 0; h < 4; h++) {
-        v[h] = _mm256_and_ps(in[h], exp8(_mm256_sub_ps(v[h], _mm256_set1_ps(max))));
-        sum = _mm256_add_ps(sum, v[h]);
-        _mm256_store_ps(s + 8 * h, v[h]);
-    }
-    a->sum[r] = a->sum[r] * shrink + sum_lanes(sum);
-    a->max[r] = max;
-    float *o = a->out + r * a->d;
-    for (int i = 0; shrink != 1 && i < a->d; i += 8)
-        _mm256_storeu_ps(o + i, _mm256_mul_ps(_mm256_loadu_ps(o + i), _mm256_set1_ps(shrink)));
-}
-
-ALWAYS void all_scores(const bool f32, const struct kern_attn *a, const void *keys, float *s,
-                       const void *next)
-{
-    int r = 0, d = a->d;
-    for (; a->m - r >= 3; r += 3, next = NULL)
-        scores(3, f32, keys, a->q + r * d, d, s + r * KERN_PAGE, next);
-    for (; a->m - r >= 1; r += 1, next = NULL)
-        scores(1, f32, keys, a->q + r * d, d, s + r * KERN_PAGE, next);
 }
 
 /* The keys that some of the rows see. */
-ALWAYS void some_values(const int R, const bool f32, const struct kern_attn *a, const void *v,
-                        const float *s, int r, const void *next)
+ALWAYS void some_values(const int R, const struct kern_attn *a, int r,
+                        const int16_t (*w)[KERN_PAGE], const float *step, const float *shrink)
 {
     int lo = KERN_PAGE, hi = 0;
     for (int i = r; i < r + R; i++) {
@@ -103,54 +151,48 @@ ALWAYS void some_values(const int R, const bool f32, const struct kern_attn *a, 
         if (a->lo[i] < lo) lo = a->lo[i];
         if (a->hi[i] > hi) hi = a->hi[i];
     }
-    if (lo < hi) values(R, f32, v, a->d, a->out + r * a->d, s + r * KERN_PAGE, lo, hi, next);
+    if (lo < hi) values(R, a, r, w, step, shrink, lo / 2, (hi + 1) / 2);
 }
 
-ALWAYS void all_values(const bool f32, const struct kern_attn *a, const void *v, const float *s,
-                       const void *next)
-{
-    int r = 0;
-    for (; a->m - r >= 6; r += 6, next = NULL) some_values(6, f32, a, v, s, r, next);
-    for (; a->m - r >= 3; r += 3, next = NULL) some_values(3, f32, a, v, s, r, next);
-    for (; a->m - r >= 1; r += 1, next = NULL) some_values(1, f32, a, v, s, r, next);
-}
-
-static const float *to_f32(const struct kern_attn *a, const void *p, const void *next)
-{
-    for (int i = 0; i < a->d * KERN_PAGE; i += 32) {
-        if (next) fetch((const uint16_t *)next + i, 64);
-        UNROLL for (int h = 0; h < 32; h += 8)
-            _mm256_store_ps(a->scratch + i + h, f16x8((const uint16_t *)p + i + h));
-    }
-    return a->scratch;
-}
-
-/* The values are fetched beside the keys, the keys of the next page beside the values. */
 static void attn(const struct kern_attn *a)
 {
-    float *s = a->scratch + a->d * KERN_PAGE;
-    const bool convert = !a->f32 && a->m > ON_THE_WAY;
-    if (convert)
-        all_scores(true, a, to_f32(a, a->k, a->v), s, NULL);
-    else if (a->f32)
-        all_scores(true, a, a->k, s, a->v);
-    else
-        all_scores(false, a, a->k, s, a->v);
-    for (int r = 0; r < a->m; r++) {
-        if (a->lo[r] < a->hi[r])
-            soften(a, r, s + r * KERN_PAGE);
-        else
-            memset(s + r * KERN_PAGE, 0, KERN_PAGE * sizeof *s);
-    }
-    if (convert)
-        all_values(true, a, to_f32(a, a->v, a->next), s, NULL);
-    else if (a->f32)
-        all_values(true, a, a->v, s, a->next);
-    else
-        all_values(false, a, a->v, s, a->next);
+    __m256i s[KERN_ATTN_ROWS][4];
+    _Alignas(32) int16_t w[KERN_ATTN_ROWS][KERN_PAGE];
+    float step[KERN_ATTN_ROWS], shrink[KERN_ATTN_ROWS];
+    int r = 0;
+    for (; a->m - r >= 3; r += 3) scores(3, a, r, s);
+    for (; a->m - r >= 1; r += 1) scores(1, a, r, s);
+    for (r = 0; r < a->m; r += 8)
+        soften(a, r, a->m - r < 8 ? a->m - r : 8, s + r, w + r, step + r, shrink + r);
+    r = 0;
+    for (; a->m - r >= 6; r += 6) some_values(6, a, r, w, step, shrink);
+    for (; a->m - r >= 3; r += 3) some_values(3, a, r, w, step, shrink);
+    for (; a->m - r >= 1; r += 1) some_values(1, a, r, w, step, shrink);
+}
+
+static float to_i16(int16_t *q, const float *x, int d)
+{
+    __m256i most = _mm256_setzero_si256();
+    __m256 sum[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+    for (int i = 0; i < d; i += 16) UNROLL for (int h = 0; h < 2; h++)
+        {
+            __m256 v = _mm256_loadu_ps(x + i + 8 * h);
+            most = _mm256_max_epu32(
+                most, _mm256_castps_si256(_mm256_andnot_ps(_mm256_set1_ps(-0.0f), v)));
+            sum[h] = _mm256_fmadd_ps(v, v, sum[h]);
+        }
+    float max = _mm256_cvtss_f32(_mm256_castsi256_ps(max_of_all(most)));
+    float scale = kern__vector_scale(max, sum_lanes(_mm256_add_ps(sum[0], sum[1])));
+    const __m256 inv = _mm256_set1_ps(scale == 0 ? 0 : 1 / scale);
+    for (int i = 0; i < d; i += 16)
+        _mm256_storeu_si256((__m256i *)(q + i),
+                            low_halves(rounded(_mm256_loadu_ps(x + i), inv),
+                                       rounded(_mm256_loadu_ps(x + i + 8), inv)));
+    return scale;
 }
 
 void kern__avx2_attn(struct kern *k)
 {
+    k->to_i16 = to_i16;
     k->attn = attn;
 }

@@ -134,17 +134,6 @@ static void softcap(float *x, int n, float cap)
     }
 }
 
-static void to_f16(uint16_t *out, const float *x, int n)
-{
-    for (int i = 0; i < n; i += 8) {
-        __m128i h = _mm256_cvtps_ph(load_n(x + i, n - i), _MM_FROUND_TO_NEAREST_INT);
-        if (n - i >= 8)
-            _mm_storeu_si128((__m128i *)(out + i), h);
-        else
-            memcpy(out + i, &h, (size_t)(n - i) * sizeof *out);
-    }
-}
-
 void kern__avx2_elem(struct kern *k)
 {
     k->rms_norm = rms_norm;
@@ -155,5 +144,4 @@ void kern__avx2_elem(struct kern *k)
     k->gelu = gelu;
     k->add = add;
     k->softcap = softcap;
-    k->to_f16 = to_f16;
 }

@@ -15,12 +15,6 @@ ALWAYS __m256 scale8(__m256 max, int largest, __m256 *inv)
     return _mm256_and_ps(some, _mm256_div_ps(max, most));
 }
 
-/* The nearest integer of x * inv in the low half of each lane. */
-ALWAYS __m256i rounded(__m256 x, __m256 inv)
-{
-    return _mm256_castps_si256(_mm256_fmadd_ps(x, inv, _mm256_set1_ps(0x1.8p23f)));
-}
-
 ALWAYS __m256 half8(const bool f16, __m128i h)
 {
     if (f16) return _mm256_cvtph_ps(h);
@@ -67,27 +61,11 @@ static void unpack_i16(struct kern_tile16 *t, const struct kern_fmt *f, const ui
         unpack(false, t, block, ng * KERN_GROUP);
 }
 
-/* Magnitudes compare as integers, with NaNs the largest of all. */
-ALWAYS __m256i max_of_all(__m256i v)
-{
-    v = _mm256_max_epu32(v, _mm256_permute2x128_si256(v, v, 1));
-    v = _mm256_max_epu32(v, _mm256_shuffle_epi32(v, 0x4e));
-    return _mm256_max_epu32(v, _mm256_shuffle_epi32(v, 0xb1));
-}
-
 ALWAYS int32_t sum_of_lanes(__m256i v)
 {
     __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
     s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
     return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
-}
-
-/* The low halves of 16 lanes, in order. */
-ALWAYS __m256i low_halves(__m256i a, __m256i b)
-{
-    a = _mm256_srai_epi32(_mm256_slli_epi32(a, 16), 16);
-    b = _mm256_srai_epi32(_mm256_slli_epi32(b, 16), 16);
-    return _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8);
 }
 
 /* With `u8` as they are wanted before bytes. */

@@ -201,6 +201,28 @@ ALWAYS void store_n(float *p, int n, __m256 v)
         _mm256_maskstore_ps(p, lanes(0, n), v);
 }
 
+/* The nearest integer of x * inv in the low half of each lane. */
+ALWAYS __m256i rounded(__m256 x, __m256 inv)
+{
+    return _mm256_castps_si256(_mm256_fmadd_ps(x, inv, _mm256_set1_ps(0x1.8p23f)));
+}
+
+/* The low halves of 16 lanes, in order. */
+ALWAYS __m256i low_halves(__m256i a, __m256i b)
+{
+    a = _mm256_srai_epi32(_mm256_slli_epi32(a, 16), 16);
+    b = _mm256_srai_epi32(_mm256_slli_epi32(b, 16), 16);
+    return _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8);
+}
+
+/* Magnitudes compare as integers, with NaNs the largest of all. */
+ALWAYS __m256i max_of_all(__m256i v)
+{
+    v = _mm256_max_epu32(v, _mm256_permute2x128_si256(v, v, 1));
+    v = _mm256_max_epu32(v, _mm256_shuffle_epi32(v, 0x4e));
+    return _mm256_max_epu32(v, _mm256_shuffle_epi32(v, 0xb1));
+}
+
 /* exp(x) for x <= 88: 2^n * p(r), p of degree 6 on |r| <= ln2 / 2 (relative error below 2e-7);
  * 0 below -87. */
 ALWAYS __m256 exp8(__m256 x)

@@ -1,70 +1,80 @@
 /* A page of 32 keys against up to 24 query rows (the heads of a group, times queries). Keys lie
- * with the key in the lane, values with the dimension in the lane, so neither product needs a
- * shuffle. In decode it is bound by reading the page (F16, converted on the way: 1 conversion to 6
- * FMA or fewer), in prefill by the FMA. Rejected: BF16 pairs with vdpbf16ps, twice the rate, but 8
- * bits of mantissa cost accuracy where keys carry large biases. */
+ * with the key in the lane, values with the dimension in the lane, pairs of what is summed beside each
+ * other, so neither product needs a shuffle. In decode it is bound by reading the page, in prefill by
+ * vpdpwssd, at twice the rate of float32; softmax is a third beside it, for which the lanes of 12 rows
+ * are summed at once. Rejected: BF16 pairs with vdpbf16ps, the same rate, but 8 bits of mantissa cost
+ * accuracy where keys carry large biases; F16 in float32, half the rate and less exact. */
 #include "simd_int.h"
 
 #include <math.h>
 
-enum { ROWS = 12 /* at a time at most */ };
+enum { ROWS = 12 /* at a time at most */, SCALE_LINES = 4 };
 
-ALWAYS __m512 at16(const void *p, size_t i, const bool f32)
+/* Into the second cache: the first has not enough lines under way to keep memory busy. */
+ALWAYS void fetch(const char *p, int lines)
 {
-    return f32 ? _mm512_load_ps((const float *)p + i) : f16x16((const uint16_t *)p + i);
+    for (int i = 0; i < lines; i++) _mm_prefetch(p + 64 * i, _MM_HINT_T1);
 }
 
-ALWAYS void scores(const int R, const bool f32, const struct kern_attn *a, int r, float *s)
+/* Beside the scores what comes after the keys is fetched. */
+ALWAYS void scores(const int R, const struct kern_attn *a, int r, __m512i (*s)[2])
 {
-    __m512 acc[ROWS][2];
-    UNROLL for (int i = 0; i < R; i++) acc[i][0] = acc[i][1] = _mm512_setzero_ps();
-    for (int i = 0; i < a->d; i++) {
-        if (r == 0) /* the values, as many lines as keys have; twice as many of float32 */
-            _mm_prefetch((const char *)a->v + 64 * i, _MM_HINT_T0);
-        __m512 k0 = at16(a->k, (size_t)i * KERN_PAGE, f32);
-        __m512 k1 = at16(a->k, (size_t)i * KERN_PAGE + 16, f32);
+    const int16_t *keys = a->page, *q = a->q + 2 * r;
+    const char *scales = (const char *)kern__scales(a), *values = (const char *)kern__values(a);
+    __m512i acc[ROWS][2];
+    UNROLL for (int j = 0; j < R; j++) acc[j][0] = acc[j][1] = _mm512_setzero_si512();
+    if (r == 0) fetch(scales, SCALE_LINES);
+    for (int i = 0; i < a->d; i += 2, keys += 2 * KERN_PAGE, q += 2 * KERN_ATTN_ROWS) {
+        if (r == 0) fetch(values + 64 * i, 2); /* they have as many lines */
+        __m512i k0 = _mm512_load_si512(keys), k1 = _mm512_load_si512(keys + KERN_PAGE);
         UNROLL for (int j = 0; j < R; j++)
         {
-            __m512 q = _mm512_set1_ps(a->q[(r + j) * a->d + i]);
-            acc[j][0] = _mm512_fmadd_ps(k0, q, acc[j][0]);
-            acc[j][1] = _mm512_fmadd_ps(k1, q, acc[j][1]);
+            __m512i x = pair(q + 2 * j);
+            acc[j][0] = add_pairs(acc[j][0], k0, x);
+            acc[j][1] = add_pairs(acc[j][1], k1, x);
         }
     }
-    UNROLL for (int j = 0; j < R; j++) UNROLL for (int h = 0; h < 2; h++)
-        _mm512_store_ps(s + (r + j) * KERN_PAGE + 16 * h, acc[j][h]);
+    UNROLL for (int j = 0; j < R; j++) s[j][0] = acc[j][0], s[j][1] = acc[j][1];
 }
 
-/* Dimensions i .. i + 16 V - 1. */
-ALWAYS void some_values(const int R, const int V, const bool f32, const struct kern_attn *a, int r,
-                        const float *p, int lo, int hi, int i)
+/* What the values add: weights w, each row's with a step of its own, what was there before times
+ * shrink. Dimensions i .. i + 16 V - 1, pairs of keys from lo to hi; beside them the next page's keys are
+ * fetched. */
+ALWAYS void some_values(const int R, const int V, const struct kern_attn *a, int r,
+                        const int16_t (*w)[KERN_PAGE], const float *step, const float *shrink,
+                        int lo, int hi, int i)
 {
-    __m512 acc[ROWS][4];
-    float *out = a->out + r * a->d + i;
-    const char *next = a->next;
-    size_t each = (size_t)a->d * (f32 ? 4 : 2);
+    const int16_t *values = kern__values(a) + 2 * i;
+    const char *next = r == 0 && a->next ? (const char *)a->next + 64 * i : NULL;
+    __m512i acc[ROWS][4];
     UNROLL for (int j = 0; j < R; j++) UNROLL for (int k = 0; k < V; k++) acc[j][k] =
-        _mm512_loadu_ps(out + j * a->d + 16 * k);
-    for (int key = lo; key < hi; key++) {
-        for (size_t at = 0; next && i == 0 && at < each; at += 64)
-            _mm_prefetch(next + (size_t)key * each + at, _MM_HINT_T0);
-        UNROLL for (int k = 0; k < V; k++)
+        _mm512_setzero_si512();
+    for (int p = lo; p < hi; p++) {
+        if (next) fetch(next + 64 * V * p, V);
+        __m512i v[4];
+        UNROLL for (int k = 0; k < V; k++) v[k] = _mm512_load_si512(values + 2 * p * a->d + 32 * k);
+        UNROLL for (int j = 0; j < R; j++)
         {
-            __m512 v = at16(a->v, (size_t)(key * a->d + i + 16 * k), f32);
-            UNROLL for (int j = 0; j < R; j++) acc[j][k] =
-                _mm512_fmadd_ps(v, _mm512_set1_ps(p[(r + j) * KERN_PAGE + key]), acc[j][k]);
+            __m512i x = pair(w[j] + 2 * p);
+            UNROLL for (int k = 0; k < V; k++) acc[j][k] = add_pairs(acc[j][k], v[k], x);
         }
     }
     UNROLL for (int j = 0; j < R; j++) UNROLL for (int k = 0; k < V; k++)
-        _mm512_storeu_ps(out + j * a->d + 16 * k, acc[j][k]);
+    {
+        float *out = a->out + (r + j) * a->d + i + 16 * k;
+        __m512 was = _mm512_mul_ps(_mm512_loadu_ps(out), _mm512_set1_ps(shrink[j]));
+        was = _mm512_fmadd_ps(_mm512_cvtepi32_ps(acc[j][k]), _mm512_set1_ps(step[j]), was);
+        _mm512_storeu_ps(out, was);
+    }
 }
 
-ALWAYS void values(const int R, const bool f32, const struct kern_attn *a, int r, const float *p,
-                   int lo, int hi)
+ALWAYS void values(const int R, const struct kern_attn *a, int r, const int16_t (*w)[KERN_PAGE],
+                   const float *step, const float *shrink, int lo, int hi)
 {
     const int V = R > 6 ? 2 : 4;
     int i = 0;
-    for (; i + 16 * V <= a->d; i += 16 * V) some_values(R, V, f32, a, r, p, lo, hi, i);
-    for (; i < a->d; i += 16) some_values(R, 1, f32, a, r, p, lo, hi, i);
+    for (; i + 16 * V <= a->d; i += 16 * V) some_values(R, V, a, r, w, step, shrink, lo, hi, i);
+    for (; i < a->d; i += 16) some_values(R, 1, a, r, w, step, shrink, lo, hi, i);
 }
 
 static __m512 cap16(__m512 s, float cap)
@@ -75,68 +85,149 @@ static __m512 cap16(__m512 s, float cap)
     return _mm512_mul_ps(tanh, _mm512_set1_ps(cap));
 }
 
-static void soften(const struct kern_attn *a, int r, float *s)
+ALWAYS __m512 join(const bool max, __m512 a, __m512 b)
 {
-    uint32_t seen = (a->hi[r] >= 32 ? UINT32_MAX : (1u << a->hi[r]) - 1) & ~((1u << a->lo[r]) - 1);
-    __mmask16 m[2] = {(__mmask16)seen, (__mmask16)(seen >> 16)};
-    __m512 v[2] = {_mm512_load_ps(s), _mm512_load_ps(s + 16)};
-    if (a->softcap != 0)
-        for (int h = 0; h < 2; h++) v[h] = cap16(v[h], a->softcap);
-    __m512 top =
-        _mm512_mask_max_ps(_mm512_set1_ps(a->max[r]), m[0], v[0], _mm512_set1_ps(a->max[r]));
-    float max = _mm512_reduce_max_ps(_mm512_mask_max_ps(top, m[1], v[1], top));
-    for (int h = 0; h < 2; h++) {
-        v[h] = _mm512_maskz_mov_ps(m[h], exp16(_mm512_sub_ps(v[h], _mm512_set1_ps(max))));
-        _mm512_store_ps(s + 16 * h, v[h]);
-    }
-    float shrink = expf(a->max[r] - max);
-    a->sum[r] = a->sum[r] * shrink + _mm512_reduce_add_ps(_mm512_add_ps(v[0], v[1]));
-    a->max[r] = max;
-    if (shrink != 1)
-        for (int i = 0; i < a->d; i += 16) {
-            float *o = a->out + r * a->d + i;
-            _mm512_storeu_ps(o, _mm512_mul_ps(_mm512_loadu_ps(o), _mm512_set1_ps(shrink)));
-        }
+    return max ? _mm512_max_ps(a, b) : _mm512_add_ps(a, b);
 }
 
-ALWAYS void rows(const int R, const bool f32, const struct kern_attn *a, int r)
+/* The largest lane of each of R vectors, or the sum of its lanes: vector j's in lane j. The order of the
+ * sum is the same for any R. */
+ALWAYS __m512 over_lanes(const int R, const bool max, const __m512 *v)
 {
-    float *s = a->scratch;
+    __m512 four[4];
+    UNROLL for (int i = 0; i < 4; i++)
+    {
+        const int at = 4 * i < R ? 4 * i : 0, last = R - 1;
+        __m512 x = v[at], y = v[at + 1 < R ? at + 1 : last];
+        __m512 z = v[at + 2 < R ? at + 2 : last], w = v[at + 3 < R ? at + 3 : last];
+        x = join(max, _mm512_unpacklo_ps(x, y), _mm512_unpackhi_ps(x, y));
+        z = join(max, _mm512_unpacklo_ps(z, w), _mm512_unpackhi_ps(z, w));
+        four[i] = join(max, _mm512_shuffle_ps(x, z, 0x44), _mm512_shuffle_ps(x, z, 0xee));
+    }
+    UNROLL for (int i = 0; i < 4; i += 2) four[i] =
+        join(max, _mm512_shuffle_f32x4(four[i], four[i + 1], 0x88),
+             _mm512_shuffle_f32x4(four[i], four[i + 1], 0xdd));
+    return join(max, _mm512_shuffle_f32x4(four[0], four[2], 0x88),
+                _mm512_shuffle_f32x4(four[0], four[2], 0xdd));
+}
+
+static uint32_t below(int n)
+{
+    return n <= 0 ? 0 : n >= 32 ? UINT32_MAX : (1u << n) - 1;
+}
+
+/* Scores to weights w; what they weigh, and the factor for what was gathered before. */
+ALWAYS void soften(const int R, const struct kern_attn *a, int r, __m512i (*s)[2],
+                   int16_t (*w)[KERN_PAGE], float *step, float *shrink)
+{
+    const float *scale = kern__scales(a);
+    const __m512 none = _mm512_set1_ps(-INFINITY);
+    const __m512i order = _mm512_set_epi64(7, 5, 3, 1, 6, 4, 2, 0);
+    const __mmask16 here = first_n(R);
+    __m512 v[ROWS][2], all[ROWS], weigh[ROWS];
+    __mmask16 m[ROWS][2];
+    _Alignas(64) float base[16], by[16];
+    UNROLL for (int j = 0; j < R; j++)
+    {
+        uint32_t seen = below(a->hi[r + j]) & ~below(a->lo[r + j]);
+        m[j][0] = (__mmask16)seen, m[j][1] = (__mmask16)(seen >> 16);
+        UNROLL for (int h = 0; h < 2; h++)
+        {
+            __m512 x =
+                _mm512_mul_ps(_mm512_load_ps(scale + 16 * h), _mm512_set1_ps(a->q_scale[r + j]));
+            x = _mm512_mul_ps(_mm512_cvtepi32_ps(s[j][h]), x);
+            if (a->softcap != 0) x = cap16(x, a->softcap);
+            v[j][h] = _mm512_mask_mov_ps(none, m[j][h], x);
+        }
+        all[j] = _mm512_max_ps(v[j][0], v[j][1]);
+    }
+    __m512 old = _mm512_mask_loadu_ps(none, here, a->max + r);
+    __m512 max = _mm512_max_ps(old, over_lanes(R, true, all));
+    __mmask16 some = _mm512_cmp_ps_mask(max, none, _CMP_NEQ_UQ);
+    _mm512_mask_storeu_ps(a->max + r, here, max);
+    max = _mm512_maskz_mov_ps(some, max);
+    __m512 keep = exp16(_mm512_max_ps(_mm512_sub_ps(old, max), _mm512_set1_ps(-200)));
+    _mm512_store_ps(base, max);
+    _mm512_store_ps(shrink, keep);
+    UNROLL for (int j = 0; j < R; j++)
+    {
+        UNROLL for (int h = 0; h < 2; h++) v[j][h] =
+            _mm512_maskz_mov_ps(m[j][h], exp16(_mm512_sub_ps(v[j][h], _mm512_set1_ps(base[j]))));
+        all[j] = _mm512_add_ps(v[j][0], v[j][1]);
+        UNROLL for (int h = 0; h < 2; h++) v[j][h] =
+            _mm512_maskz_mul_ps(m[j][h], v[j][h], _mm512_load_ps(scale + KERN_PAGE + 16 * h));
+        weigh[j] = _mm512_add_ps(v[j][0], v[j][1]);
+    }
+    __m512 sum = _mm512_maskz_loadu_ps(here, a->sum + r);
+    sum = _mm512_fmadd_ps(sum, keep, over_lanes(R, false, all));
+    _mm512_mask_storeu_ps(a->sum + r, here, sum);
+    __m512 total = over_lanes(R, false, weigh);
+    some = _mm512_cmp_ps_mask(total, _mm512_set1_ps(KERN__WEIGHTS_LEAST), _CMP_NLT_UQ);
+    _mm512_store_ps(by, _mm512_maskz_div_ps(some, _mm512_set1_ps(INT16_MAX), total));
+    _mm512_store_ps(step, _mm512_maskz_mul_ps(some, total, _mm512_set1_ps(1.0f / INT16_MAX)));
+    UNROLL for (int j = 0; j < R; j++)
+    {
+        __m512 x = _mm512_set1_ps(by[j]);
+        __m512i p = _mm512_packs_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(v[j][0], x)),
+                                       _mm512_cvtps_epi32(_mm512_mul_ps(v[j][1], x)));
+        _mm512_store_si512(w[j], _mm512_permutexvar_epi64(order, p));
+    }
+}
+
+ALWAYS void rows(const int R, const struct kern_attn *a, int r)
+{
     int lo = KERN_PAGE, hi = 0;
+    __m512i s[ROWS][2];
+    _Alignas(64) int16_t w[ROWS][KERN_PAGE];
+    _Alignas(64) float step[16], shrink[16];
     for (int i = r; i < r + R; i++) {
         if (a->lo[i] >= a->hi[i]) continue;
         if (a->lo[i] < lo) lo = a->lo[i];
         if (a->hi[i] > hi) hi = a->hi[i];
     }
     if (lo >= hi) return;
-    scores(R, f32, a, r, s);
-    for (int i = r; i < r + R; i++) {
-        if (a->lo[i] < a->hi[i])
-            soften(a, i, s + i * KERN_PAGE);
-        else
-            memset(s + i * KERN_PAGE, 0, KERN_PAGE * sizeof *s);
-    }
-    values(R, f32, a, r, s, lo, hi);
-}
-
-ALWAYS void all_rows(const bool f32, const struct kern_attn *a)
-{
-    int r = 0;
-    for (; a->m - r >= ROWS; r += ROWS) rows(ROWS, f32, a, r);
-    for (; a->m - r >= 6; r += 6) rows(6, f32, a, r);
-    for (; a->m - r >= 3; r += 3) rows(3, f32, a, r);
-    for (; a->m - r >= 1; r += 1) rows(1, f32, a, r);
+    scores(R, a, r, s);
+    soften(R, a, r, s, w, step, shrink);
+    values(R, a, r, w, step, shrink, lo / 2, (hi + 1) / 2);
 }
 
 static void attn(const struct kern_attn *a)
 {
-    if (a->f32)
-        all_rows(true, a);
-    else
-        all_rows(false, a);
+    int r = 0;
+    for (; a->m - r >= ROWS; r += ROWS) rows(ROWS, a, r);
+    for (; a->m - r >= 6; r += 6) rows(6, a, r);
+    for (; a->m - r >= 3; r += 3) rows(3, a, r);
+    for (; a->m - r >= 1; r += 1) rows(1, a, r);
+}
+
+static float to_i16(int16_t *q, const float *x, int d)
+{
+    const __m512i bits = _mm512_set1_epi32(INT32_MAX);
+    __m512i most = _mm512_setzero_si512();
+    __m512 sum = _mm512_setzero_ps();
+    for (int i = 0; i < d; i += 16) {
+        __m512 v = _mm512_loadu_ps(x + i);
+        most = _mm512_max_epu32(most, _mm512_and_si512(_mm512_castps_si512(v), bits));
+        sum = _mm512_fmadd_ps(v, v, sum);
+    }
+    __m256 s = _mm256_add_ps(_mm512_castps512_ps256(sum), _mm512_extractf32x8_ps(sum, 1));
+    __m128 t = _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
+    t = _mm_add_ps(t, _mm_movehl_ps(t, t));
+    t = _mm_add_ss(t, _mm_movehdup_ps(t));
+    uint32_t top = _mm512_reduce_max_epu32(most);
+    float max, scale;
+    memcpy(&max, &top, 4);
+    scale = kern__vector_scale(max, _mm_cvtss_f32(t));
+    const __m512 inv = _mm512_set1_ps(scale == 0 ? 0 : 1 / scale);
+    for (int i = 0; i < d; i += 16) {
+        __m512i v = rounded(_mm512_loadu_ps(x + i), inv);
+        _mm256_storeu_si256((__m256i *)(q + i), _mm512_cvtepi32_epi16(v));
+    }
+    return scale;
 }
 
 void kern__avx512_attn(struct kern *k)
 {
+    k->to_i16 = to_i16;
     k->attn = attn;
 }

@@ -135,15 +135,6 @@ static void add(float *x, const float *y, int n)
     }
 }
 
-static void to_f16(uint16_t *out, const float *x, int n)
-{
-    for (int i = 0; i < n; i += 16) {
-        __mmask16 m = first_n(n - i);
-        __m256i h = _mm512_cvtps_ph(_mm512_maskz_loadu_ps(m, x + i), _MM_FROUND_TO_NEAREST_INT);
-        _mm256_mask_storeu_epi16(out + i, m, h);
-    }
-}
-
 void kern__avx512_elem(struct kern *k)
 {
     k->rms_norm = rms_norm;
@@ -153,5 +144,4 @@ void kern__avx512_elem(struct kern *k)
     k->gelu_mul = gelu_mul;
     k->gelu = gelu;
     k->add = add;
-    k->to_f16 = to_f16;
 }

@@ -17,12 +17,6 @@ ALWAYS __m512 scale16(__m512 max, __m512 *inv)
     return _mm512_maskz_div_ps(some, max, most);
 }
 
-/* The nearest integer of x * inv in the low half of each lane. */
-ALWAYS __m512i rounded(__m512 x, __m512 inv)
-{
-    return _mm512_castps_si512(_mm512_fmadd_ps(x, inv, _mm512_set1_ps(0x1.8p23f)));
-}
-
 ALWAYS __m512 half16(const bool f16, __m256i h)
 {
     if (f16) return _mm512_cvtph_ps(h);
@@ -81,14 +75,6 @@ static void act_i16(const struct kern_act16 *a, int t, const float *x, int64_t k
         _mm256_store_si256(q + 1, _mm512_cvtepi32_epi16(rounded(w, inv)));
         a->scale[row * KERN_GROUPS + in / KERN_GROUP] = _mm512_cvtss_f32(scale);
     }
-}
-
-/* Two activations, the same in every lane. */
-ALWAYS __m512i pair(const int16_t *q)
-{
-    int32_t v;
-    memcpy(&v, q, 4);
-    return _mm512_set1_epi32(v);
 }
 
 ALWAYS void group(const int T, const struct kern_tile16 *t, int g, const int16_t *q,

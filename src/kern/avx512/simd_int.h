@@ -140,6 +140,29 @@ ALWAYS __m512i quad(const int8_t *q)
     return _mm512_set1_epi32(v);
 }
 
+/* Two integers, the same in every lane. */
+ALWAYS __m512i pair(const int16_t *q)
+{
+    int32_t v;
+    memcpy(&v, q, 4);
+    return _mm512_set1_epi32(v);
+}
+
+/* acc + products of pairs. Held where it was: gcc would move sums that a loop carries from register to
+ * register and spill them. */
+ALWAYS __m512i add_pairs(__m512i acc, __m512i a, __m512i b)
+{
+    acc = _mm512_dpwssd_epi32(acc, a, b);
+    __asm__("" : "+v"(acc));
+    return acc;
+}
+
+/* The nearest integer of x * inv in the low half of each lane. */
+ALWAYS __m512i rounded(__m512 x, __m512 inv)
+{
+    return _mm512_castps_si512(_mm512_fmadd_ps(x, inv, _mm512_set1_ps(0x1.8p23f)));
+}
+
 /* exp(x) for x <= 88: 2^n * p(r) with a minimax-like polynomial of degree 6 on |r| <= ln2 / 2
  * (relative error below 2e-7); underflows to 0. */
 ALWAYS __m512 exp16(__m512 x)

@@ -63,11 +63,6 @@ static void softcap(float *x, int n, float cap)
     for (int i = 0; i < n; i++) x[i] = cap * tanhf(x[i] / cap);
 }
 
-static void to_f16(uint16_t *out, const float *x, int n)
-{
-    for (int i = 0; i < n; i++) out[i] = kern__to_f16(x[i]);
-}
-
 void kern__ref_elem(struct kern *k)
 {
     k->rms_norm = rms_norm;
@@ -78,5 +73,4 @@ void kern__ref_elem(struct kern *k)
     k->gelu = gelu;
     k->add = add;
     k->softcap = softcap;
-    k->to_f16 = to_f16;
 }

@@ -5,24 +5,11 @@
 #include <math.h>
 #include <string.h>
 
-/* The larger magnitude; a NaN counts as the largest. */
-static float larger(float a, float b)
-{
-    uint32_t u, v;
-    memcpy(&u, &a, 4);
-    memcpy(&v, &b, 4);
-    u &= INT32_MAX;
-    v &= INT32_MAX;
-    if (u < v) u = v;
-    memcpy(&a, &u, 4);
-    return a;
-}
-
 /* n values to integers; their scale. */
 static float round_all(int16_t *q, const float *x, int n, int most)
 {
     float max = 0, inv;
-    for (int i = 0; i < n; i++) max = larger(max, x[i]);
+    for (int i = 0; i < n; i++) max = kern__larger(max, x[i]);
     if (max < KERN_I16_LEAST) max = 0;
     inv = max == 0 ? 0 : (float)most / max;
     for (int i = 0; i < n; i++) q[i] = (int16_t)lrint((double)x[i] * (double)inv);
