@@ -98,8 +98,10 @@ static int measure(struct bench *b, const struct test *t, double *seconds, struc
             .seq = b->seqs[i], .tokens = b->ids, .n = t->depth, .want = ENGINE_LOGITS_NONE};
         rc = engine_step(b->en, &s, 1, e);
     }
-    for (int64_t r = -1; r < b->repeats && !rc; r++) { /* one to warm up */
-        int n = r < 0 && t->n > 64 ? 64 : t->n;
+    int warm_up =
+        t->decode ? 64 : 512; /* tokens at most; of a prompt all the rows that a step has */
+    for (int64_t r = -1; r < b->repeats && !rc; r++) {
+        int n = r < 0 && t->n > warm_up ? warm_up : t->n;
         int64_t start = clock_ns();
         rc = feed(b, t->users, n, t->decode ? 1 : n, e);
         if (r >= 0) times[r] = (double)(clock_ns() - start) * 1e-9;

@@ -41,7 +41,7 @@ static size_t blocks_of(int64_t k)
 
 size_t kern_act_bytes(int m, int64_t k)
 {
-    return blocks_of(k) * (((size_t)m * (KERN_K + (8 + 16 + 8 + 1 + 8) * 4) + 63) / 64 * 64);
+    return blocks_of(k) * (((size_t)m * (KERN_K + (8 + 16 + 8 + 1 + 8) * 4 + 1) + 63) / 64 * 64);
 }
 
 void kern_act_bind(struct kern_act *a, void *mem, int m, int64_t k)
@@ -53,6 +53,7 @@ void kern_act_bind(struct kern_act *a, void *mem, int m, int64_t k)
     a->total = a->scale + rows * 8;
     a->halves = (uint32_t *)(a->total + rows * 8);
     a->whole = (float *)(a->halves + rows * 8);
+    a->some = (uint8_t *)(a->whole + rows);
 }
 
 size_t kern_act16_bytes(int m, int64_t k)
@@ -172,6 +173,8 @@ static float power(uint32_t halves, int sign)
 void kern__act_scales(const struct kern_act *a, size_t row, const float *amax, float *inv)
 {
     float *scale = a->scale + row * KERN_GROUPS, whole = 0;
+    a->some[row] = 0;
+    for (int g = 0; g < KERN_GROUPS; g++) a->some[row] |= (uint8_t)((amax[g] != 0) << g);
     if (!a->halved) {
         for (int g = 0; g < KERN_GROUPS; g++) {
             inv[g] = amax[g] > 0 ? 127.0f / amax[g] : 0;

@@ -87,6 +87,8 @@ struct kern_act {
     float *total;     /* [blocks][m][8] */
     float *whole;     /* [blocks][m] */
     uint32_t *halves; /* [blocks][m][8] */
+    uint8_t
+        *some; /* [blocks][m], bit g: group g is not all zeros; products pass over those that are */
 };
 size_t kern_act_bytes(int m, int64_t k);
 void kern_act_bind(struct kern_act *a, void *mem, int m, int64_t k);

@@ -325,7 +325,7 @@ static void test_exact(uint32_t type, int n, int ng)
     ones(block, m.fmt, ng, ends);
     kern_act_bind(&a, mem, n, KERN_K);
     for (int i = 0; i < n * 8; i++) a.scale[i] = 1, a.halves[i] = 0;
-    for (int i = 0; i < n; i++) a.whole[i] = 1;
+    for (int i = 0; i < n; i++) a.whole[i] = 1, a.some[i] = 255;
     for (int i = 0; i < n * 8; i++) a.total[i] = 0;
     for (int i = 0; i < n * KERN_K; i++) {
         a.q[i] = (int8_t)(ends & 4 ? (ends & 8 ? 127 : -127) : (int)rng_below(&rng, 255) - 127);

@@ -219,8 +219,7 @@ ALWAYS void gemm(struct kern_out o, const struct kern_tile *t, const struct kern
             begin(sums[s], k ? NULL : kern_from(&o, s));
             if (centred) fill_centre(side[s].centre, q + s * KERN_K, centre, columns);
             if (biased) fill_bias(&side[s], a, row, bias);
-            j.some |= columns == 16 ? fill_halves(&side[s], a, row)
-                                    : not_zero(_mm256_loadu_ps(a->scale + row * KERN_GROUPS));
+            j.some |= columns == 16 ? fill_halves(&side[s], a, row) : a->some[row];
         }
         some_tokens(quads, centred, k, mins, packed, &j, step);
         if (k) finish_k(o, &j, f, ng * KERN_GROUP / f->group, step);

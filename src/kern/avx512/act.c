@@ -46,6 +46,7 @@ ALWAYS __m256 power(__m256i halves, bool up)
 ALWAYS void scales(const struct kern_act *a, size_t row, __m256 amax, float *inv)
 {
     __m256 most = _mm256_set1_ps(127);
+    a->some[row] = _mm256_cmp_ps_mask(amax, _mm256_setzero_ps(), _CMP_NEQ_UQ);
     if (!a->halved) {
         __mmask8 some = _mm256_cmp_ps_mask(amax, _mm256_setzero_ps(), _CMP_GT_OQ);
         _mm256_storeu_ps(inv, _mm256_maskz_div_ps(some, most, amax));

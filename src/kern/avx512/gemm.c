@@ -32,8 +32,8 @@ struct job {
     const float *total;     /* [tokens][8 per] */
     const char *next;       /* to be fetched, next_bytes beside each group */
     size_t next_bytes;
-    int ng;        /* groups of 32 */
-    __mmask8 some; /* those in which a token is not all zeros */
+    int ng;       /* groups of 32 */
+    uint8_t some; /* those in which a token is not all zeros */
     bool mins;
     __m512i table;
 };
@@ -177,13 +177,6 @@ ALWAYS void fill_total(struct side *s, const float *scale, const int32_t *sum, i
     }
 }
 
-ALWAYS __mmask8 some_groups(const float *scale, int n)
-{
-    __m256 any = _mm256_loadu_ps(scale);
-    for (int t = 1; t < n; t++) any = _mm256_or_ps(any, _mm256_loadu_ps(scale + t * KERN_GROUPS));
-    return _mm256_cmp_ps_mask(any, _mm256_setzero_ps(), _CMP_NEQ_UQ);
-}
-
 ALWAYS void fetch_page_starts(const void *next, size_t bytes)
 {
     uintptr_t from = (uintptr_t)next, page = (from + PAGE - 1) / PAGE * PAGE;
@@ -196,7 +189,7 @@ static void gemm_u8(struct kern_out o, const struct kern_tile *t, const struct k
                     const struct kern_act *a, int kb, int t0, int n)
 {
     static const int32_t none[TOKENS * 16];
-    some_tokens *some = which(t, f);
+    some_tokens *run = which(t, f);
     size_t pieces = (size_t)((n + TOKENS - 1) / TOKENS * ng); /* of next: one a tile and group */
     int bias = f->levels ? 128 : f->bias;
     struct side side;
@@ -211,7 +204,8 @@ static void gemm_u8(struct kern_out o, const struct kern_tile *t, const struct k
         const int32_t *sum = a->sum + row * 16;
         j.q = a->q + row * KERN_K;
         j.scale = a->scale + row * KERN_GROUPS;
-        j.some = some_groups(j.scale, step);
+        j.some = 0;
+        for (int s = 0; s < step; s++) j.some |= a->some[row + (size_t)s];
         j.halves = a->halves + row * KERN_GROUPS;
         j.whole = a->whole + row;
         j.total = a->total + row * KERN_GROUPS;
@@ -223,7 +217,7 @@ static void gemm_u8(struct kern_out o, const struct kern_tile *t, const struct k
             fill_total(&side, j.scale, sum, step);
             j.total = side.total[0];
         }
-        some(&j, step);
+        run(&j, step);
         kern_out_skip(&j.o, step);
         j.next += (size_t)ng * j.next_bytes;
         if (j.next >= (const char *)t->next + t->next_bytes) j.next_bytes = 0;
