@@ -41,7 +41,8 @@ static size_t blocks_of(int64_t k)
 
 size_t kern_act_bytes(int m, int64_t k)
 {
-    return blocks_of(k) * (((size_t)m * (KERN_K + (8 + 16 + 8 + 1 + 8) * 4 + 1) + 63) / 64 * 64);
+    return blocks_of(k) *
+           (((size_t)m * (KERN_K + (8 + 16 + 8 + 1 + 8) * 4 + 8 * 2 + 1) + 63) / 64 * 64);
 }
 
 void kern_act_bind(struct kern_act *a, void *mem, int m, int64_t k)
@@ -53,7 +54,8 @@ void kern_act_bind(struct kern_act *a, void *mem, int m, int64_t k)
     a->total = a->scale + rows * 8;
     a->halves = (uint32_t *)(a->total + rows * 8);
     a->whole = (float *)(a->halves + rows * 8);
-    a->some = (uint8_t *)(a->whole + rows);
+    a->low = (int16_t *)(a->whole + rows);
+    a->some = (uint8_t *)(a->low + rows * 8);
 }
 
 size_t kern_act16_bytes(int m, int64_t k)
@@ -141,6 +143,18 @@ float kern__f16(uint16_t h)
     bits = (uint32_t)(h & 0x8000) << 16 | (exp == 31 ? 255u : exp + 112) << 23 | man << 13;
     memcpy(&f, &bits, 4);
     return f;
+}
+
+void kern__act_total(const struct kern_act *a, size_t row, int g, int32_t sum)
+{
+    size_t at = row * KERN_GROUPS + (size_t)g;
+    if (!a->halved) {
+        a->total[at] = a->scale[at] * (float)sum;
+        return;
+    }
+    uint32_t halves = a->halves[at] >> 23;
+    a->low[at] = (int16_t)((8 * sum + (1 << halves >> 1)) >> halves);
+    a->total[at] = (float)a->low[at] * (a->whole[row] * 0.125f);
 }
 
 float kern__larger(float a, float b)

@@ -66,6 +66,9 @@ struct kern_tile {
     _Alignas(64) uint8_t code[KERN_K / 4][KERN_ROWS][4]; /* laid out like codes of 8 bits */
     float scale[KERN_K / 16][KERN_ROWS];                 /* [256 / group] used */
     float min[KERN_K / 16][KERN_ROWS];
+    /* Of levels that have minimums of KERN_SCALE_K in integers: of two groups, and their factor. */
+    int16_t low[KERN_GROUPS / 2][KERN_ROWS][2];
+    float dmin[KERN_ROWS];
     const uint8_t *codes;  /* code, or in the block */
     const uint8_t *scales; /* as they lie: in the block, where a level needs no floats */
     int bits;              /* of codes; bytes of levels are stored + 128 */
@@ -77,7 +80,8 @@ struct kern_tile {
  * x = q * scale; a scale for each 32 columns. sum: of q over 16 columns; total: scale * sum over 32.
  * With `halved`, which weights of KERN_SCALE_K ask for, the scales of a block are one scale halved
  * as often as leaves a group's values below 127: scale = whole * 2^-(halves >> 23). Products then
- * subtract exponents where they would multiply. */
+ * subtract exponents where they would multiply, and minimums meet integers: low is 8 times the sum over 32,
+ * halved as often and rounded, and total = whole / 8 * low. */
 struct kern_act {
     int m;
     bool halved;
@@ -87,8 +91,8 @@ struct kern_act {
     float *total;     /* [blocks][m][8] */
     float *whole;     /* [blocks][m] */
     uint32_t *halves; /* [blocks][m][8] */
-    uint8_t
-        *some; /* [blocks][m], bit g: group g is not all zeros; products pass over those that are */
+    int16_t *low;     /* [blocks][m][8], only with halved */
+    uint8_t *some;    /* [blocks][m], bit g: group g is not all zeros */
 };
 size_t kern_act_bytes(int m, int64_t k);
 void kern_act_bind(struct kern_act *a, void *mem, int m, int64_t k);

@@ -66,6 +66,9 @@ enum { KERN__HALVES = 24 };
 void kern__act_scales(const struct kern_act *a, size_t row, const float *amax /* [8] */,
                       float *inv /* [8] */);
 
+/* And the total of group g, from the sum of its 32 integers. */
+void kern__act_total(const struct kern_act *a, size_t row, int g, int32_t sum);
+
 /* Where the byte of column k, row r lies in codes of 8 bits. */
 static inline int kern__code(int k, int r)
 {

@@ -332,6 +332,7 @@ static void test_exact(uint32_t type, int n, int ng)
         a.sum[i / 16] = (i % 16 ? a.sum[i / 16] : 0) + a.q[i];
         a.total[i / 32] += (float)a.q[i];
     }
+    for (int i = 0; i < n * 8; i++) a.low[i] = (int16_t)(8 * (int)a.total[i]);
     for (int i = 0; i < 2; i++) {
         (i ? k : ref)->unpack_u8(t, m.fmt, block, ng, n);
         t->next_bytes = 0;

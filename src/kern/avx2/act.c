@@ -60,7 +60,7 @@ static void act(const struct kern_act *a, int t, const float *x, int64_t k)
                 v[h] = _mm256_cvtps_epi32(_mm256_mul_ps(some8(from, 8 * h, n), by));
             __m256i b = pack32(v);
             _mm256_store_si256(q + g, b); /* totals here: read back they would wait */
-            a->total[group] = a->scale[group] * (float)sums16(a->sum + 2 * group, b);
+            kern__act_total(a, row, g, sums16(a->sum + 2 * group, b));
         }
     }
 }

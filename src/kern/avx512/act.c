@@ -83,12 +83,21 @@ ALWAYS __m128i sums(__m512i q)
     return _mm_sub_epi32(_mm_hadd_epi32(low, high), _mm_set1_epi32(16 * 128));
 }
 
+/* kern__act_total. */
 ALWAYS void totals(const struct kern_act *a, size_t row, __m512i s)
 {
-    s = _mm512_add_epi32(s, _mm512_srli_epi64(s, 32));
-    __m256 t = _mm256_cvtepi32_ps(_mm512_cvtepi64_epi32(s));
-    t = _mm256_mul_ps(t, _mm256_loadu_ps(a->scale + row * KERN_GROUPS));
-    _mm256_storeu_ps(a->total + row * KERN_GROUPS, t);
+    __m256i sum = _mm512_cvtepi64_epi32(_mm512_add_epi32(s, _mm512_srli_epi64(s, 32)));
+    __m256 by = _mm256_loadu_ps(a->scale + row * KERN_GROUPS);
+    if (a->halved) {
+        __m256i halves = _mm256_loadu_si256((const __m256i *)(a->halves + row * KERN_GROUPS));
+        halves = _mm256_srli_epi32(halves, 23);
+        __m256i half = _mm256_srli_epi32(_mm256_sllv_epi32(_mm256_set1_epi32(1), halves), 1);
+        sum = _mm256_add_epi32(_mm256_slli_epi32(sum, 3), half);
+        sum = _mm256_srav_epi32(sum, halves);
+        _mm_storeu_si128((__m128i *)(a->low + row * KERN_GROUPS), _mm256_cvtepi32_epi16(sum));
+        by = _mm256_set1_ps(a->whole[row] * 0.125f);
+    }
+    _mm256_storeu_ps(a->total + row * KERN_GROUPS, _mm256_mul_ps(_mm256_cvtepi32_ps(sum), by));
 }
 
 static void act(const struct kern_act *a, int t, const float *x, int64_t k)

@@ -2,8 +2,9 @@
  * lane is a row: no shuffle, no horizontal sum. Bound by the two multiply ports: a token costs a group
  * of 32 columns and half 8 vpdpbusd, a FMA to scale, another with mins, and a multiply of the two
  * scales, unless the activations' are halved: then an exponent is subtracted, on ports that are idle,
- * as are those that take codes apart. So 89 % (80 % with mins) of the int8 peak at best with halved
- * scales and groups of 32, 80 % (73 %) with others. Everything a token brings is broadcast from
+ * as are those that take codes apart. Minimums of groups of 32 with such scales are products of integers, half
+ * a vpdpwssd a group. So 89 % (83 % with mins) of the int8 peak at best with halved scales and groups of 32,
+ * 80 % (73 %) with others. Everything a token brings is broadcast from
  * memory. The bias of signed formats is in the start of the integer sum, where it is free. The next
  * block is fetched a few lines beside each group; all at once they would hold up the loads. Rejected:
  * 64 rows x 3 tokens, which needs twice the broadcasts; one token's row at a time for few tokens (each
@@ -28,6 +29,7 @@ struct job {
     const float *scale;     /* [tokens][8] */
     const uint32_t *halves; /* [tokens][8] */
     const float *whole;     /* [tokens] */
+    const int16_t *low;     /* [tokens][8] */
     const int32_t *start;   /* [tokens][16] */
     const float *total;     /* [tokens][8 per] */
     const char *next;       /* to be fetched, next_bytes beside each group */
@@ -88,6 +90,26 @@ ALWAYS __m512 sum_so_far(const struct job *j, int t, int h)
     return from ? _mm512_loadu_ps(from + 16 * h) : _mm512_setzero_ps();
 }
 
+/* What minimums of KERN_SCALE_K add, of two groups at a time. */
+ALWAYS void minimums(const int T, const struct job *j, __m512 acc[][2])
+{
+    __m512i sum[TOKENS][2];
+    UNROLL for (int t = 0; t < T; t++) sum[t][0] = sum[t][1] = _mm512_setzero_si512();
+    UNROLL for (int p = 0; p < KERN_GROUPS / 2; p++)
+    {
+        __m512i m0 = _mm512_load_si512(j->t->low[p][0]), m1 = _mm512_load_si512(j->t->low[p][16]);
+        UNROLL for (int t = 0; t < T; t++)
+        {
+            __m512i x = pair(j->low + t * KERN_GROUPS + 2 * p);
+            sum[t][0] = _mm512_dpwssd_epi32(sum[t][0], m0, x);
+            sum[t][1] = _mm512_dpwssd_epi32(sum[t][1], m1, x);
+        }
+    }
+    UNROLL for (int t = 0; t < T; t++) UNROLL for (int h = 0; h < 2; h++) acc[t][h] =
+        _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[t][h]), _mm512_load_ps(j->t->dmin + 16 * h),
+                        acc[t][h]);
+}
+
 ALWAYS void tokens(const int T, const struct kind k, const struct job *j)
 {
     __m512 acc[TOKENS][2];
@@ -98,10 +120,12 @@ ALWAYS void tokens(const int T, const struct kind k, const struct job *j)
         for (size_t at = 0; at < j->next_bytes; at += 64) _mm_prefetch(next + at, _MM_HINT_T1);
         if (j->some >> g & 1) group(T, k, j, g, acc);
     }
+    const bool integers = k.halved && k.per == 1; /* minimums, if there are any */
+    if (integers && j->mins) minimums(T, j, acc);
     if (k.halved)
         UNROLL for (int t = 0; t < T; t++) UNROLL for (int h = 0; h < 2; h++) acc[t][h] =
             _mm512_fmadd_ps(acc[t][h], _mm512_set1_ps(j->whole[t]), sum_so_far(j, t, h));
-    for (int g = 0; j->mins && g < j->ng * k.per; g++) {
+    for (int g = 0; !integers && j->mins && g < j->ng * k.per; g++) {
         __m512 m0 = _mm512_load_ps(j->t->min[g]), m1 = _mm512_load_ps(j->t->min[g] + 16);
         UNROLL for (int t = 0; t < T; t++)
         {
@@ -208,6 +232,7 @@ static void gemm_u8(struct kern_out o, const struct kern_tile *t, const struct k
         for (int s = 0; s < step; s++) j.some |= a->some[row + (size_t)s];
         j.halves = a->halves + row * KERN_GROUPS;
         j.whole = a->whole + row;
+        j.low = a->low + row * KERN_GROUPS;
         j.total = a->total + row * KERN_GROUPS;
         if (bias) {
             fill_start(&side, f, bias, sum, step);

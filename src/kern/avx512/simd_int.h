@@ -87,46 +87,75 @@ ALWAYS void times_bytes(float *out, const __m512 d[2], __m256i b, float c)
     _mm512_store_ps(out + 16, _mm512_fmadd_ps(d[1], high, _mm512_set1_ps(c)));
 }
 
-/* From the pairs of kern.h. */
-ALWAYS void scales_of_pairs(float (*scale)[KERN_ROWS], float (*min)[KERN_ROWS], bool high,
-                            const uint8_t *p, int groups)
+/* From the pairs of kern.h, groups of 16. */
+ALWAYS void scales_of_pairs(struct kern_tile *t, const uint8_t *p, int groups)
 {
     __m512 d[2] = {f16x16(p), f16x16(p + 32)}, m[2], zero = _mm512_setzero_ps();
     UNROLL for (int h = 0; h < 2; h++) m[h] = _mm512_sub_ps(zero, f16x16(p + 64 + 32 * h));
     p += 128;
     for (int g = 0; g < groups; g++) {
-        __m256i v = load32(p + g * KERN_ROWS), sv = bits32(v, 0, 15), mv = bits32(v, 4, 15);
-        if (high) {
-            v = load32(p + (groups + g / 2) * KERN_ROWS);
-            v = _mm256_srl_epi16(v, _mm_cvtsi32_si128(g % 2 * 4));
-            sv = _mm256_or_si256(sv, _mm256_slli_epi16(bits32(v, 0, 3), 4));
-            mv = _mm256_or_si256(mv, _mm256_slli_epi16(bits32(v, 2, 3), 4));
-        }
-        times_bytes(scale[g], d, sv, KERN__NO_SCALE);
-        times_bytes(min[g], m, mv, 0);
+        __m256i v = load32(p + g * KERN_ROWS);
+        times_bytes(t->scale[g], d, bits32(v, 0, 15), KERN__NO_SCALE);
+        times_bytes(t->min[g], m, bits32(v, 4, 15), 0);
     }
 }
 
-/* Scales and minimums of a block, [groups][32] each. */
-ALWAYS void scales_of(float (*scale)[KERN_ROWS], float (*min)[KERN_ROWS], const struct kern_fmt *f,
-                      const uint8_t *p, int ng)
+/* Groups of 32, with minimums as integers. */
+ALWAYS void scales_of_six(struct kern_tile *t, const uint8_t *p)
+{
+    const __m512 by = _mm512_set1_ps(-0.125f);
+    __m512 d[2] = {f16x16(p), f16x16(p + 32)};
+    _mm512_store_ps(t->dmin, _mm512_mul_ps(f16x16(p + 64), by));
+    _mm512_store_ps(t->dmin + 16, _mm512_mul_ps(f16x16(p + 96), by));
+    p += 128;
+    for (int g = 0; g < KERN_GROUPS; g += 2) {
+        __m256i high = load32(p + (KERN_GROUPS + g / 2) * KERN_ROWS), m[2];
+        UNROLL for (int i = 0; i < 2; i++)
+        {
+            __m256i v = load32(p + (g + i) * KERN_ROWS);
+            __m256i s = _mm256_slli_epi16(bits32(high, 4 * i, 3), 4);
+            times_bytes(t->scale[g + i], d, _mm256_or_si256(s, bits32(v, 0, 15)), KERN__NO_SCALE);
+            m[i] = _mm256_slli_epi16(bits32(high, 4 * i + 2, 3), 4);
+            m[i] = _mm256_or_si256(m[i], bits32(v, 4, 15));
+        }
+        UNROLL for (int h = 0; h < 2; h++)
+        {
+            __m512i a = _mm512_cvtepu8_epi32(h ? _mm256_extracti128_si256(m[0], 1)
+                                               : _mm256_castsi256_si128(m[0]));
+            __m512i b = _mm512_cvtepu8_epi32(h ? _mm256_extracti128_si256(m[1], 1)
+                                               : _mm256_castsi256_si128(m[1]));
+            _mm512_store_si512(t->low[g / 2][16 * h], _mm512_or_si512(a, _mm512_slli_epi32(b, 16)));
+        }
+    }
+}
+
+/* Whose minimums lie in low and dmin. */
+ALWAYS bool has_low(const struct kern_fmt *f)
+{
+    return f->scale == KERN_SCALE_K && f->mins && f->group == KERN_GROUP;
+}
+
+/* Scales and minimums of a block. */
+ALWAYS void scales_of(struct kern_tile *t, const struct kern_fmt *f, const uint8_t *p, int ng)
 {
     int groups = ng * KERN_GROUP / f->group, n = groups * KERN_ROWS;
     if (f->scale == KERN_SCALE_F16) {
-        for (int i = 0; i < n; i += 16) _mm512_store_ps(scale[0] + i, f16x16(p + 2 * i));
+        for (int i = 0; i < n; i += 16) _mm512_store_ps(t->scale[0] + i, f16x16(p + 2 * i));
         for (int i = 0; f->mins && i < n; i += 16)
-            _mm512_store_ps(min[0] + i, f16x16(p + 2 * (n + i)));
+            _mm512_store_ps(t->min[0] + i, f16x16(p + 2 * (n + i)));
+    } else if (has_low(f)) {
+        scales_of_six(t, p);
     } else if (f->scale == KERN_SCALE_K && f->mins) {
-        scales_of_pairs(scale, min, f->group == 32, p, groups);
+        scales_of_pairs(t, p, groups);
     } else if (f->scale == KERN_SCALE_K) {
         __m512 d[2] = {f16x16(p), f16x16(p + 32)};
         for (int g = 0; g < groups; g++)
-            times_bytes(scale[g], d, load32(p + 64 + g * KERN_ROWS), KERN__NO_SCALE);
+            times_bytes(t->scale[g], d, load32(p + 64 + g * KERN_ROWS), KERN__NO_SCALE);
     } else { /* 2^(e - 128) */
         for (int i = 0; i < n; i += 16) {
             __m512i e = _mm512_cvtepu8_epi32(_mm_load_si128((const __m128i *)(p + i)));
             e = _mm512_sub_epi32(e, _mm512_set1_epi32(128));
-            _mm512_store_ps(scale[0] + i,
+            _mm512_store_ps(t->scale[0] + i,
                             _mm512_scalef_ps(_mm512_set1_ps(1), _mm512_cvtepi32_ps(e)));
         }
     }

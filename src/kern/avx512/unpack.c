@@ -23,7 +23,7 @@ static void unpack_u8(struct kern_tile *t, const struct kern_fmt *f, const uint8
 {
     const uint8_t *p = block + kern_scale_bytes(f, ng);
     uint8_t *out = t->code[0][0];
-    scales_of(t->scale, t->min, f, block, ng);
+    scales_of(t, f, block, ng);
     t->codes = p;
     t->bits = f->bits;
     bool planes = f->bits == 3 || f->bits == 5 || f->bits == 6;
@@ -55,6 +55,15 @@ static void floats(float *w, enum kern_float kind, const uint8_t *p, int n)
     }
 }
 
+/* Of group g, rows from 16 h on. */
+ALWAYS __m512 minimum(const struct kern_tile *t, int g, int h)
+{
+    __m512i m = _mm512_load_si512(t->low[g / 2][16 * h]);
+    m = g % 2 ? _mm512_srli_epi32(m, 16) : _mm512_and_si512(m, _mm512_set1_epi32(UINT16_MAX));
+    __m512 by = _mm512_mul_ps(_mm512_load_ps(t->dmin + 16 * h), _mm512_set1_ps(8));
+    return _mm512_mul_ps(_mm512_cvtepi32_ps(m), by);
+}
+
 static void unpack_f32(float *w, const struct kern_fmt *f, const uint8_t *block, int ng)
 {
     if (!f->bits) {
@@ -68,7 +77,9 @@ static void unpack_f32(float *w, const struct kern_fmt *f, const uint8_t *block,
         for (int h = 0; h < 2; h++) {
             int g = q * 4 / f->group;
             __m512 s = _mm512_load_ps(t.scale[g] + 16 * h);
-            __m512 m = f->mins ? _mm512_load_ps(t.min[g] + 16 * h) : _mm512_setzero_ps();
+            __m512 m = !f->mins     ? _mm512_setzero_ps()
+                       : has_low(f) ? minimum(&t, g, h)
+                                    : _mm512_load_ps(t.min[g] + 16 * h);
             __m512i v = line(t.codes + kern__code(4 * q, 16 * h));
             UNROLL for (int j = 0; j < 4; j++)
             {

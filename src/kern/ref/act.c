@@ -23,8 +23,10 @@ static void act(const struct kern_act *a, int t, const float *x, int64_t k)
             q[i] = (int8_t)lrintf(v[i] * inv[i / KERN_GROUP]);
             *sum = (i % 16 ? *sum : 0) + q[i];
         }
-        for (size_t g = row * KERN_GROUPS; g < (row + 1) * KERN_GROUPS; g++)
-            a->total[g] = a->scale[g] * (float)(a->sum[2 * g] + a->sum[2 * g + 1]);
+        for (int g = 0; g < KERN_GROUPS; g++) {
+            const int32_t *sum = a->sum + row * 16 + 2 * g;
+            kern__act_total(a, row, g, sum[0] + sum[1]);
+        }
     }
 }
 

@@ -20,7 +20,9 @@ static void gemm_u8(struct kern_out o, const struct kern_tile *t, const struct k
                     dot += t->codes[kern__code(k, r)] * q[k];
                 float as = a->scale[row * KERN_GROUPS + (size_t)(g * f->group / KERN_GROUP)];
                 acc += (float)dot * (t->scale[g][r] * as);
-                if (f->mins) acc += t->min[g][r] * ((float)sum * as);
+                float total =
+                    f->group == 16 ? (float)sum * as : a->total[row * KERN_GROUPS + (size_t)g];
+                if (f->mins) acc += t->min[g][r] * total;
             }
             y[r] = acc;
         }
