@@ -66,6 +66,7 @@ ALWAYS void group(const int T, const struct kind k, const struct job *j, int g, 
                 dot[t][0] = _mm512_dpbusd_epi32(dot[t][0], w0, x);
                 dot[t][1] = _mm512_dpbusd_epi32(dot[t][1], w1, x);
             }
+            if (T <= STREAM_MAX && i % 2) in_order();
         }
         UNROLL for (int h = 0; h < 2; h++)
         {

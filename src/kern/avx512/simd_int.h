@@ -13,6 +13,13 @@
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
+/* Holds loads and stores between them apart. gcc would put some loads of a group first, and the processor
+ * fetches ahead only what is read in order (decode loses up to a quarter). */
+ALWAYS void in_order(void)
+{
+    __asm__ volatile("" ::: "memory");
+}
+
 ALWAYS __m512i line(const uint8_t *p)
 {
     return _mm512_load_si512(p);
