@@ -218,10 +218,9 @@ static int bench(const char *level, int threads, const char *only)
            peak.f32_macs_per_s * 1e-9, peak.read_bytes_per_s * 1e-9);
     if (threads > 1 && chosen(only, "gemm")) bench_types(nn);
     if (threads > 1 && chosen(only, "curve")) bench_curve(nn);
-    for (int m = 1; threads == 1 && m <= KERN_ATTN_ROWS && chosen(only, "attn"); m += m == 1   ? 2
-                                                                                      : m == 3 ? 21
-                                                                                               : 24)
-        for (int d = 64; d <= 256; d *= 2) bench_attn(m, d);
+    static const int heads[] = {1, 3, 4, 8, KERN_ATTN_ROWS}; /* of a group, decode; and a prompt */
+    for (int i = 0; threads == 1 && i < 5 && chosen(only, "attn"); i++)
+        for (int d = 64; d <= 256; d *= 2) bench_attn(heads[i], d);
     for (int m = 1; threads == 1 && m <= 1024 && chosen(only, "act"); m *= 32)
         bench_act(m, 2048), bench_act(m, 8192);
     nn_close(nn);

@@ -195,7 +195,9 @@ static void attn(const struct kern_attn *a)
 {
     int r = 0;
     for (; a->m - r >= ROWS; r += ROWS) rows(ROWS, a, r);
+    for (; a->m - r >= 8; r += 8) rows(8, a, r);
     for (; a->m - r >= 6; r += 6) rows(6, a, r);
+    for (; a->m - r >= 4; r += 4) rows(4, a, r);
     for (; a->m - r >= 3; r += 3) rows(3, a, r);
     for (; a->m - r >= 1; r += 1) rows(1, a, r);
 }
