@@ -77,8 +77,12 @@ def what_must_not_happen_is_seen(page, server):
 
 @test
 def sends_and_shows_the_answer(page, server):
-    server.will("Hello", ", ", "world.")
+    script = server.will("Hello", ", ", "world.", gate=True)
     page.one("#prompt").send_keys("One", Keys.SHIFT, Keys.ENTER, Keys.NULL, "two", Keys.ENTER)
+    script.go()
+    page.wait("return document.querySelector('.md')?.textContent === 'Hello'")  # pieces read at once have no rate
+    script.go()
+    script.go()
     assert page.finished() == "Hello, world."
     assert page.text(".user .body") == ["One\ntwo"]
     (body,) = server.asked
