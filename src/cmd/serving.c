@@ -145,6 +145,15 @@ static int add_pulled(struct serving *s, struct err *e)
     return rc;
 }
 
+/* Of the first n, all or those of a name. */
+static void remove_gone(struct serving *s, struct api *a, int n, const char *name)
+{
+    for (int i = 0; i < n; i++)
+        if (s->files[i].gone && (!name || strcmp(s->list[i].name, name) == 0))
+            api_remove(a, &s->list[i]);
+}
+
+/* One whose file was replaced is served until what replaces it is, which takes a while to read. */
 void serving_look(struct serving *s, struct api *a)
 {
     struct err e;
@@ -153,9 +162,11 @@ void serving_look(struct serving *s, struct api *a)
         fprintf(stderr, "solvent: what was pulled meanwhile is not served: %s\n", e.msg);
         s->n = before;
     }
-    for (int i = 0; i < before; i++)
-        if (s->files[i].gone) api_remove(a, &s->list[i]);
-    for (int i = before; i < s->n; i++) api_add(a, &s->list[i]);
+    for (int i = before; i < s->n; i++) {
+        api_add(a, &s->list[i]);
+        remove_gone(s, a, before, s->list[i].name);
+    }
+    remove_gone(s, a, before, NULL);
 }
 
 int serving_find(struct serving *s, const struct cmd_list *named, const char *file, int64_t keep_ns,

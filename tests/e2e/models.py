@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
@@ -404,9 +405,38 @@ def pulled_ones_are_served():
                 assert "later" not in s.ask("GET", "/api/tags")[2].decode()
                 assert long.result()["usage"]["completion_tokens"] == 1900
             s.wait(lambda: "later" not in loaded(s))
-            assert say(s, "smollm2")["model"] == "smollm2-135m" and names(s) == ["vectors", "smollm2-135m"]
+            s.wait(lambda: names(s) == ["vectors", "smollm2-135m"])
+            assert say(s, "smollm2")["model"] == "smollm2-135m"
             text = s.ask("GET", "/metrics")[2].decode()
             assert text.count('solvent_model_bytes{model_name="smollm2-135m"}') == 1, text
+
+
+def one_that_is_replaced_never_misses():
+    with tempfile.TemporaryDirectory() as home, concurrent.futures.ThreadPoolExecutor(4) as pool:
+        store = home + "/solvent/models"
+        os.makedirs(store)
+        shutil.copy(MODELS[0], store + "/one.gguf")
+        shutil.copy(MODELS[2], store + "/vectors.gguf")
+        with server("--ctx", "2048", models=(), env={"XDG_DATA_HOME": home}) as s:
+            for order in ["vectors", "one"], ["one", "vectors"]:
+                shutil.copy(MODELS[0 if order[1] == "one" else 2], store + "/next.part")
+                replaced = threading.Event()
+                asked = [pool.submit(ask_until, s, replaced, order[1]) for _ in range(3)]
+                try:
+                    os.rename(store + "/next.part", f"{store}/{order[1]}.gguf")
+                    s.wait(lambda: names(s) == order)
+                finally:
+                    replaced.set()
+                for a in asked:
+                    assert a.result() == {200}, a.result()
+
+
+def ask_until(s, done, model):
+    """The statuses of one model's own page, asked for again and again."""
+    statuses = set()
+    while not done.is_set():
+        statuses.add(s.ask("GET", "/v1/models/" + model)[0])
+    return statuses
 
 
 def a_file_that_is_gone():
@@ -475,5 +505,5 @@ def going_down():
 if __name__ == "__main__":
     sys.exit(run_tests([all_are_listed_none_is_loaded, loaded_when_asked_for, aliases, defaults_of_the_file, least_used_goes,
                         what_is_in_use_stays, all_at_once, who_leaves_while_waiting, what_can_never_fit, keep_alive, ps_tells],
-                       [ps_believes_nothing, ps_by_https, wrong_files, named_ones_stay, pulled_ones_are_served, a_file_that_is_gone,
-                        unused_ones_go, a_queue_that_is_full, going_down], start))
+                       [ps_believes_nothing, ps_by_https, wrong_files, named_ones_stay, pulled_ones_are_served,
+                        one_that_is_replaced_never_misses, a_file_that_is_gone, unused_ones_go, a_queue_that_is_full, going_down], start))
