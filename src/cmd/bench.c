@@ -98,8 +98,8 @@ static int measure(struct bench *b, const struct test *t, double *seconds, struc
             .seq = b->seqs[i], .tokens = b->ids, .n = t->depth, .want = ENGINE_LOGITS_NONE};
         rc = engine_step(b->en, &s, 1, e);
     }
-    int warm_up =
-        t->decode ? 64 : 512; /* tokens at most; of a prompt all the rows that a step has */
+    /* A run before, of so many tokens at most; of a prompt as many rows as a step has. */
+    int warm_up = t->decode ? 64 : 512;
     for (int64_t r = -1; r < b->repeats && !rc; r++) {
         int n = r < 0 && t->n > warm_up ? warm_up : t->n;
         int64_t start = clock_ns();

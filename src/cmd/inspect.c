@@ -135,9 +135,9 @@ static void gather_shape(struct facts *f)
         f->heads.high && f->heads.high <= f->width ? (uint32_t)(f->width / f->heads.high) : 0;
     if (!f->key_length) f->key_length = even;
     if (!f->value_length) f->value_length = even;
-    /* two bytes for each number of a key and of a value */
+    /* two bytes for each number of a key and of a value, and a scale of four for each of both (kern.h) */
     uint64_t kv_heads = f->encoder ? f->kv_heads.high : f->kv_heads.sum;
-    f->kv_token_bytes = product(kv_heads, 2 * ((uint64_t)f->key_length + f->value_length));
+    f->kv_token_bytes = product(kv_heads, 2 * ((uint64_t)f->key_length + f->value_length) + 8);
     if (!f->ctx) f->ctx = f->ctx_train;
     f->kv_bytes = product(f->kv_token_bytes, f->ctx);
 }

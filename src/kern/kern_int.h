@@ -51,6 +51,20 @@ static inline const int16_t *kern__values(const struct kern_attn *a)
     return (const int16_t *)((const char *)a->page + kern_page_values(a->d));
 }
 
+/* The pairs of keys of which some of n rows see one: from *lo to *hi - 1; false: none. */
+static inline bool kern__pairs_seen(const struct kern_attn *a, int r, int n, int *lo, int *hi)
+{
+    *lo = KERN_PAGE, *hi = 0;
+    for (int i = r; i < r + n; i++) {
+        if (a->lo[i] >= a->hi[i]) continue;
+        if (a->lo[i] < *lo) *lo = a->lo[i];
+        if (a->hi[i] > *hi) *hi = a->hi[i];
+    }
+    bool some = *lo < *hi;
+    *lo /= 2, *hi = (*hi + 1) / 2;
+    return some;
+}
+
 /* Weights of a page whose sum is less are zeros. */
 #define KERN__WEIGHTS_LEAST 0x1p-100f
 

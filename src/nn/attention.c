@@ -2,8 +2,8 @@
  * fill KERN_ATTN_ROWS rows with the heads of the group; it walks the pages its queries can see, so
  * a sliding window costs only its width. Pages are walked in segments of fixed places, whose results
  * are joined in order (as FlashDecoding does, Dao et al. 2023): where units are too few for the
- * workers, segments are tasks of their own, and it changes no bit. Heads are normed and rotated
- * where they are read. */
+ * workers, segments are tasks of their own, and it changes no bit. Heads are normed, rotated and rounded
+ * to integers where they are read. */
 #include "nn_int.h"
 
 #include <math.h>
@@ -227,8 +227,10 @@ static void take_queries(const struct attn_job *j, struct nn__worker *w, const s
         float *q = w->q_f32 + r * d;
         memcpy(q, j->q + row_at(j, u, r), (size_t)d * sizeof *q);
         turn_heads(j->nn, &j->a->turn, u->span->row + u->first + r / j->group, q, 1, d);
-        for (int i = 0; j->kv->f32 && i < d; i++) q[i] *= j->a->scale;
-        if (j->kv->f32) continue;
+        if (j->kv->f32) {
+            for (int i = 0; i < d; i++) q[i] *= j->a->scale;
+            continue;
+        }
         w->q_scale[r] = j->nn->k->to_i16(whole, q, d) * j->a->scale;
         for (int i = 0; i < d; i += 2) memcpy(w->q[i / 2][r], whole + i, sizeof w->q[0][0]);
     }

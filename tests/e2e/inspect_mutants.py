@@ -272,7 +272,7 @@ def wrong_figures(solvent, path, folder):
     want = {"architecture": "llama", "name": "Tiny \u00e9", "licence": None, "parameters": 32 * 4 + 32 * 32 + 32,
             "context": 64, "layers": 2, "width": 32, "heads": 4, "kv_heads": 2, "key_length": 8, "vocabulary": 4,
             "chat_template": True, "weight_bytes": 4 * 18 + 32 * 17 + 32 * 4, "kv_tokens": 10,
-            "kv_bytes_per_token": (2 + 1) * (8 + 8) * 2, "kv_bytes": 10 * 96}
+            "kv_bytes_per_token": (2 + 1) * ((8 + 8) * 2 + 2 * 4), "kv_bytes": 10 * 120}
     wrong = ["%s is %r, not %r" % (k, got[k], v) for k, v in want.items() if got[k] != v]
     if got["metadata"]["tokenizer.ggml.tokens"] != ["a", "b", "\u20ac", ""]:
         wrong.append("tokens are %r" % got["metadata"]["tokenizer.ggml.tokens"])

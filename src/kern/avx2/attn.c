@@ -113,11 +113,13 @@ static void soften(const struct kern_attn *a, int r, int n, __m256i (*s)[4],
 }
 
 /* What the values add: weights w, each row's with a step of its own, what was there before times
- * shrink. Pairs of keys from lo to hi; beside them the next page's keys are fetched. */
+ * shrink. Beside them the next page's keys are fetched. */
 ALWAYS void values(const int R, const struct kern_attn *a, int r, const int16_t (*w)[KERN_PAGE],
-                   const float *step, const float *shrink, int lo, int hi)
+                   const float *step, const float *shrink)
 {
     const char *next = r == 0 ? a->next : NULL;
+    int lo, hi;
+    if (!kern__pairs_seen(a, r, R, &lo, &hi)) return;
     for (int i = 0; i < a->d; i += 16) {
         __m256i acc[6][2];
         UNROLL for (int j = 0; j < R; j++) acc[j][0] = acc[j][1] = _mm256_setzero_si256();
@@ -141,19 +143,6 @@ ALWAYS void values(const int R, const struct kern_attn *a, int r, const int16_t 
     }
 }
 
-/* The keys that some of the rows see. */
-ALWAYS void some_values(const int R, const struct kern_attn *a, int r,
-                        const int16_t (*w)[KERN_PAGE], const float *step, const float *shrink)
-{
-    int lo = KERN_PAGE, hi = 0;
-    for (int i = r; i < r + R; i++) {
-        if (a->lo[i] >= a->hi[i]) continue;
-        if (a->lo[i] < lo) lo = a->lo[i];
-        if (a->hi[i] > hi) hi = a->hi[i];
-    }
-    if (lo < hi) values(R, a, r, w, step, shrink, lo / 2, (hi + 1) / 2);
-}
-
 static void attn(const struct kern_attn *a)
 {
     __m256i s[KERN_ATTN_ROWS][4];
@@ -165,9 +154,9 @@ static void attn(const struct kern_attn *a)
     for (r = 0; r < a->m; r += 8)
         soften(a, r, a->m - r < 8 ? a->m - r : 8, s + r, w + r, step + r, shrink + r);
     r = 0;
-    for (; a->m - r >= 6; r += 6) some_values(6, a, r, w, step, shrink);
-    for (; a->m - r >= 3; r += 3) some_values(3, a, r, w, step, shrink);
-    for (; a->m - r >= 1; r += 1) some_values(1, a, r, w, step, shrink);
+    for (; a->m - r >= 6; r += 6) values(6, a, r, w, step, shrink);
+    for (; a->m - r >= 3; r += 3) values(3, a, r, w, step, shrink);
+    for (; a->m - r >= 1; r += 1) values(1, a, r, w, step, shrink);
 }
 
 static float to_i16(int16_t *q, const float *x, int d)

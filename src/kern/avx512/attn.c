@@ -176,19 +176,14 @@ ALWAYS void soften(const int R, const struct kern_attn *a, int r, __m512i (*s)[2
 
 ALWAYS void rows(const int R, const struct kern_attn *a, int r)
 {
-    int lo = KERN_PAGE, hi = 0;
+    int lo, hi;
     __m512i s[ROWS][2];
     _Alignas(64) int16_t w[ROWS][KERN_PAGE];
     _Alignas(64) float step[16], shrink[16];
-    for (int i = r; i < r + R; i++) {
-        if (a->lo[i] >= a->hi[i]) continue;
-        if (a->lo[i] < lo) lo = a->lo[i];
-        if (a->hi[i] > hi) hi = a->hi[i];
-    }
-    if (lo >= hi) return;
+    if (!kern__pairs_seen(a, r, R, &lo, &hi)) return;
     scores(R, a, r, s);
     soften(R, a, r, s, w, step, shrink);
-    values(R, a, r, w, step, shrink, lo / 2, (hi + 1) / 2);
+    values(R, a, r, w, step, shrink, lo, hi);
 }
 
 static void attn(const struct kern_attn *a)
