@@ -36,6 +36,7 @@ static void bind_layer(const struct llm__dims *d, struct llm__load *l, struct la
     llm__vec(l, &w->ffn_norm, d->d, "blk.%d.ffn_norm.weight", i);
     llm__mat(l, &w->gate, d->ff, d->d, "blk.%d.ffn_gate.weight", i);
     llm__mat(l, &w->up, d->ff, d->d, "blk.%d.ffn_up.weight", i);
+    llm__take_turns(l, &w->gate, &w->up, 1);
     llm__mat(l, &w->down, d->d, d->ff, "blk.%d.ffn_down.weight", i);
     llm__vec(l, &w->ffn_post, d->d, "blk.%d.post_ffw_norm.weight", i);
 }

@@ -21,17 +21,18 @@ static void bind_experts(const struct llm__dims *d, struct llm__load *l, struct 
     w->e_up = llm__alloc(l, n, sizeof *w->e_up);
     w->e_down = llm__alloc(l, n, sizeof *w->e_down);
     llm__mat(l, &w->router, d->experts, d->d, "blk.%d.ffn_gate_inp.weight", i);
-    if (llm__has(l, "blk.%d.ffn_gate_exps.weight", i)) {
+    bool one = llm__has(l, "blk.%d.ffn_gate_exps.weight", i); /* tensor of all */
+    if (one) {
         llm__mats(l, w->e_gate, d->experts, d->ff, d->d, "blk.%d.ffn_gate_exps.weight", i);
         llm__mats(l, w->e_up, d->experts, d->ff, d->d, "blk.%d.ffn_up_exps.weight", i);
         llm__mats(l, w->e_down, d->experts, d->d, d->ff, "blk.%d.ffn_down_exps.weight", i);
-        return;
     }
-    for (int e = 0; e < d->experts && llm__load_ok(l); e++) { /* files of early 2024 */
+    for (int e = 0; !one && e < d->experts && llm__load_ok(l); e++) { /* files of early 2024 */
         llm__mat(l, &w->e_gate[e], d->ff, d->d, "blk.%d.ffn_gate.%d.weight", i, e);
         llm__mat(l, &w->e_up[e], d->ff, d->d, "blk.%d.ffn_up.%d.weight", i, e);
         llm__mat(l, &w->e_down[e], d->d, d->ff, "blk.%d.ffn_down.%d.weight", i, e);
     }
+    llm__take_turns(l, w->e_gate, w->e_up, d->experts);
 }
 
 static void open(struct llm *m, struct llm__load *l)
@@ -57,6 +58,7 @@ static void open(struct llm *m, struct llm__load *l)
         }
         llm__mat(l, &w->gate, d->ff, d->d, "blk.%d.ffn_gate.weight", i);
         llm__mat(l, &w->up, d->ff, d->d, "blk.%d.ffn_up.weight", i);
+        llm__take_turns(l, &w->gate, &w->up, 1);
         llm__mat(l, &w->down, d->d, d->ff, "blk.%d.ffn_down.weight", i);
     }
     llm__rope(l, &m->rope[0], KERN_ROPE_PAIRS, 10000, true);

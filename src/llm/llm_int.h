@@ -87,6 +87,8 @@ void llm__mat(struct llm__load *l, struct nn_mat *m, int64_t rows, int64_t k, co
 /* n matrices in one tensor of three dimensions (experts). */
 void llm__mats(struct llm__load *l, struct nn_mat *m, int n, int64_t rows, int64_t k,
                const char *name, ...) __attribute__((format(printf, 6, 7)));
+/* The n matrices of each are read in turns (nn_mat_take_turns). */
+void llm__take_turns(struct llm__load *l, struct nn_mat *a, struct nn_mat *b, int n);
 void llm__vec(struct llm__load *l, const float **v, int64_t n, const char *name, ...)
     __attribute__((format(printf, 4, 5)));
 /* A small matrix as float32, [rows][n]; NULL after a failure. */

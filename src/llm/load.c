@@ -17,8 +17,9 @@ enum { MATS_MAX = 1 << 18, NAME_MAX_BYTES = 96 };
 struct bound {
     struct nn_mat *mat;
     const struct gguf_tensor *tensor;
-    size_t offset; /* of the matrix within the tensor's bytes */
-    bool expert;   /* only some tokens pass it */
+    size_t offset;        /* of the matrix within the tensor's bytes */
+    bool expert;          /* only some tokens pass it */
+    struct nn_mat *turns; /* the one it takes turns with, placed with it; or NULL */
 };
 
 struct llm__load {
@@ -76,7 +77,7 @@ static bool note(struct llm__load *l, struct nn_mat *m, const struct gguf_tensor
     }
     const struct llm__dims *d = &l->m->dims;
     bool expert = d->experts && (m->rows == d->ff || m->k == d->ff);
-    l->bound[l->n_bound++] = (struct bound){m, t, offset, expert};
+    l->bound[l->n_bound++] = (struct bound){m, t, offset, expert, NULL};
     return true;
 }
 
@@ -124,6 +125,12 @@ void llm__mats(struct llm__load *l, struct nn_mat *m, int n, int64_t rows, int64
 {
     NAME(full, name);
     if (!l->failed) bind(l, m, n, rows, k, full);
+}
+
+void llm__take_turns(struct llm__load *l, struct nn_mat *a, struct nn_mat *b, int n)
+{
+    for (size_t i = l->n_bound; !l->failed && n && i-- > 0;)
+        if (l->bound[i].mat == &a[n - 1]) l->bound[i].turns = &b[--n];
 }
 
 /* One that is no matrix may have one row only. */
@@ -345,7 +352,7 @@ static int find_packed(struct llm__load *l, const struct llm_opts *o, size_t tot
 static int pack(struct llm__load *l, const struct llm_opts *o, struct err *e)
 {
     struct llm *m = l->m;
-    size_t at = 0, total = 0;
+    size_t total = 0, at = 0, done = 0;
     for (size_t i = 0; i < l->n_bound; i++) {
         struct bound *b = &l->bound[i];
         size_t bytes = nn_mat_bytes(b->mat);
@@ -362,14 +369,19 @@ static int pack(struct llm__load *l, const struct llm_opts *o, struct err *e)
     if (rc) return rc;
     for (size_t i = 0; i < l->n_bound; i++) {
         struct bound *b = &l->bound[i];
-        size_t bytes = nn_mat_bytes(b->mat);
+        if (b->mat->data) continue;
         b->mat->data = m->packed.data + at;
-        at += bytes;
-        if (!m->packed.found) {
-            nn_mat_pack(m->nn, b->mat, b->tensor->data + b->offset);
-            gguf_forget(m->g, b->tensor);
-            if (o->progress) o->progress(o->progress_arg, (int64_t)at, (int64_t)total);
-        }
+        at += nn_mat_bytes(b->mat);
+        if (!b->turns) continue;
+        nn_mat_take_turns(b->mat, b->turns);
+        at += nn_mat_bytes(b->turns);
+    }
+    for (size_t i = 0; !m->packed.found && i < l->n_bound; i++) {
+        struct bound *b = &l->bound[i];
+        nn_mat_pack(m->nn, b->mat, b->tensor->data + b->offset);
+        gguf_forget(m->g, b->tensor);
+        done += nn_mat_bytes(b->mat);
+        if (o->progress) o->progress(o->progress_arg, (int64_t)done, (int64_t)total);
     }
     if (!m->packed.found) packfile_keep(&m->packed, nn_checksum(m->nn, m->packed.data, total));
     return 0;

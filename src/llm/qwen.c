@@ -32,6 +32,7 @@ static void open(struct llm *m, struct llm__load *l)
         llm__vec(l, &w->ffn_norm, d->d, "blk.%d.ffn_norm.weight", i);
         llm__mat(l, &w->gate, d->ff, d->d, "blk.%d.ffn_gate.weight", i);
         llm__mat(l, &w->up, d->ff, d->d, "blk.%d.ffn_up.weight", i);
+        llm__take_turns(l, &w->gate, &w->up, 1);
         llm__mat(l, &w->down, d->d, d->ff, "blk.%d.ffn_down.weight", i);
     }
     llm__rope(l, &m->rope[0], KERN_ROPE_HALVES, 10000, true);

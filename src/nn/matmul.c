@@ -77,7 +77,7 @@ static void add_panel(struct job *j, struct nn__worker *w, const struct nn_mat *
 {
     const struct kern *k = j->nn->k;
     const struct kern_fmt *f = m->fmt;
-    const uint8_t *block = m->data + (size_t)p * kern_panel_bytes(f, m->k);
+    const uint8_t *block = m->data + (size_t)p * m->step;
     size_t full = kern_block_bytes(f, KERN_GROUPS), bytes;
     float *to = o.to;
     size_t ld = o.ld;

@@ -39,14 +39,18 @@ struct nn_mat {
     int64_t rows, k;
     const struct kern_fmt *fmt;
     uint32_t type; /* enum quant_type it came from */
-    uint8_t *data; /* aligned to 64; nn_mat_bytes */
+    uint8_t *data; /* aligned to 64; nn_mat_bytes, or with those of the other if they take turns */
+    size_t step;   /* bytes from one panel of KERN_ROWS rows to the next */
 };
 enum {
-    NN_PACK_VERSION = 2
+    NN_PACK_VERSION = 3
 }; /* of the layout; changes when packs of older programs are of no use */
 /* False when a matrix of this type cannot have rows of k values. */
 bool nn_mat_shape(struct nn_mat *m, uint32_t type, int64_t rows, int64_t k);
 size_t nn_mat_bytes(const struct nn_mat *m);
+/* Of two with as many rows, each panel of a is followed by b's: sets steps, and b->data behind a->data. For
+ * those read in turns (nn_mm.up), so that memory is read in one stream. */
+void nn_mat_take_turns(struct nn_mat *a, struct nn_mat *b);
 /* Packs [rows][k] in the file's format `type` into m->data, on all threads. Lossless. */
 void nn_mat_pack(struct nn *nn, struct nn_mat *m, const uint8_t *src);
 /* A sum over bytes (checksum.h) by all threads. */

@@ -36,7 +36,15 @@ bool nn_mat_shape(struct nn_mat *m, uint32_t type, int64_t rows, int64_t k)
     if (type >= QUANT_TYPE_END || !quant_block(type) || rows < 1 || k < 1) return false;
     if (k % quant_block(type)) return false;
     *m = (struct nn_mat){.rows = rows, .k = k, .type = type, .fmt = &formats[type]};
+    m->step = kern_panel_bytes(m->fmt, k);
     return true;
+}
+
+void nn_mat_take_turns(struct nn_mat *a, struct nn_mat *b)
+{
+    size_t first = kern_panel_bytes(a->fmt, a->k);
+    a->step = b->step = first + kern_panel_bytes(b->fmt, b->k);
+    b->data = a->data + first;
 }
 
 size_t nn_mat_bytes(const struct nn_mat *m)
@@ -285,7 +293,7 @@ struct job {
 static void pack_panel(const struct job *j, int64_t panel)
 {
     const struct nn_mat *m = j->m;
-    uint8_t *out = m->data + (size_t)panel * kern_panel_bytes(m->fmt, m->k);
+    uint8_t *out = m->data + (size_t)panel * m->step;
     const uint8_t *src[KERN_ROWS];
     for (int r = 0; r < KERN_ROWS; r++) {
         int64_t row = panel * KERN_ROWS + r;

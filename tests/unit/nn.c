@@ -101,6 +101,38 @@ static void products(void **state)
         }
 }
 
+/* Two matrices of different types whose panels take turns give what they give apart. */
+static void matrices_that_take_turns(void **state)
+{
+    enum { ROWS = 100, K = 288, N = 7 };
+    (void)state;
+    struct nn *nn = open_nn(2, false);
+    float *w = random_floats(ROWS * K), *x = random_floats(N * K), y[2][N * ROWS];
+    uint8_t *q = rows_q8(w, ROWS, K);
+    struct nn_mat gate, up;
+    uint8_t *mem[3];
+    for (int turns = 0; turns < 2; turns++) {
+        assert_true(nn_mat_shape(&gate, QUANT_Q8_0, ROWS, K));
+        assert_true(nn_mat_shape(&up, QUANT_F32, ROWS, K));
+        size_t first = nn_mat_bytes(&gate), second = nn_mat_bytes(&up);
+        if (turns) {
+            gate.data = mem[2] = aligned_alloc(64, first + second);
+            nn_mat_take_turns(&gate, &up);
+        } else {
+            gate.data = mem[0] = aligned_alloc(64, first);
+            up.data = mem[1] = aligned_alloc(64, second);
+        }
+        nn_mat_pack(nn, &gate, q);
+        nn_mat_pack(nn, &up, (const uint8_t *)w);
+        struct nn_mm mm = {.out = y[turns], .w = &gate, .act = NN_SILU_MUL, .up = &up};
+        nn_matmul(nn, &mm, 1, x, N);
+    }
+    assert_memory_equal(y[0], y[1], sizeof y[0]);
+    for (int i = 0; i < 3; i++) free(mem[i]);
+    free(w), free(x), free(q);
+    nn_close(nn);
+}
+
 enum { HEADS = 6, KV_HEADS = 2, D = 32, PAGES = 40, SEQS = 3 };
 
 /* One query row by the definition. keys, values: [pos][KV_HEADS][D]. */
@@ -360,6 +392,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(products),
+        cmocka_unit_test(matrices_that_take_turns),
         cmocka_unit_test(attention),
         cmocka_unit_test(attention_to_the_whole_text),
         cmocka_unit_test(rows_do_not_see_each_other),

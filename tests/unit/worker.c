@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -22,12 +23,14 @@
 enum { MANY = 40, SOME = 16, SAID_MAX = 400 };
 /* As a gap between tokens: prompts are not held back, however slow the machine is. */
 static const int64_t HOUR = 3600000000000;
+enum { MILLISECOND = 1000000 };
 
 /* What came of a job; written on the worker's thread, read after `done`. */
 struct seen {
     struct worker_job *job;
     int32_t said[SAID_MAX];
     int n, pause_at, cancel_at;
+    bool slow; /* takes its time with each token, so that others come before its end */
     bool done, failed;
     enum answer_end end;
     struct worker_usage usage;
@@ -39,6 +42,7 @@ static enum worker_flow on_event(void *arg, const struct worker_event *ev)
 {
     struct seen *s = arg;
     enum worker_flow flow = WORKER_ON;
+    if (s->slow) nanosleep(&(struct timespec){.tv_nsec = MILLISECOND}, NULL);
     thread_hold(&lock);
     assert_false(s->done);
     if (ev->kind == WORKER_TEXT) {
@@ -336,6 +340,7 @@ static void cancelled_and_paused(void **state)
     (void)state;
     fill(prompt, 20, 1);
     struct worker_spec spec = spec_of(&a, prompt, 20, 0);
+    a.slow = true;
     assert_int_equal(add(w, &a, &spec), 0);
     spec = spec_of(&b, prompt, 20, 50);
     b.pause_at = 5;
@@ -408,6 +413,7 @@ static void the_end_cancels_what_is_left(void **state)
     fill(prompt, 20, 2);
     for (int i = 0; i < 20; i++) {
         struct worker_spec spec = spec_of(&s[i], prompt, 20, 0);
+        s[i].slow = true;
         assert_int_equal(add(w, &s[i], &spec), 0);
     }
     wait_tokens(&s[0], 1);
