@@ -24,7 +24,7 @@ struct list {
 struct bench {
     const char *model, *cpu;
     int64_t threads, repeats;
-    bool json;
+    bool json, kv_int8;
     struct list prefill, decode, depth, users;
     struct engine *en;
     struct engine_info info;
@@ -195,6 +195,7 @@ static int run(struct bench *b, const char *path, struct err *e)
     progress_init(&bar, "loading", 0, PROGRESS_BYTES);
     struct engine_opts o = {.threads = (int)b->threads,
                             .cpu = b->cpu,
+                            .kv_int8 = b->kv_int8,
                             .packs = cmd_packs(),
                             .ctx = depth + most,
                             .max_seqs = largest(&b->users),
@@ -259,6 +260,8 @@ int cmd_bench(int argc, char **argv)
         {"-r,--repeats", CMD_INT, &b.repeats, "N", "repetitions, of which the median is shown (5)",
          1, REPEATS_MAX},
         {"--cpu", CMD_STRING, &b.cpu, "LEVEL", "kernels: ref, avx2, avx512 (the best here)", 0, 0},
+        {"--kv-int8", CMD_FLAG, &b.kv_int8, NULL,
+         "half the memory for the KV cache, a little less accurate", 0, 0},
         {"--json", CMD_FLAG, &b.json, NULL, "an object a line", 0, 0},
         {0},
     };

@@ -24,7 +24,7 @@ struct mean {
 struct perplexity {
     const char *model, *file, *cpu, *against;
     int64_t ctx, threads, windows;
-    bool json, exact;
+    bool json, exact, kv_int8;
     struct engine *en, *ref; /* ref may be NULL */
     int n_windows;
     int64_t scored, agreed; /* tokens; those whose likeliest is the reference's */
@@ -184,6 +184,7 @@ static int open_engine(struct perplexity *p, struct engine **out, const char *pa
                             .ctx = (int)p->ctx,
                             .cpu = p->cpu,
                             .packs = cmd_packs(),
+                            .kv_int8 = p->kv_int8 && out != &p->ref,
                             .exact = exact,
                             .progress = cmd_load_progress,
                             .progress_arg = &bar};
@@ -241,6 +242,8 @@ int cmd_perplexity(int argc, char **argv)
         {"--windows", CMD_INT, &p.windows, "N", "score only the first N (0: all)", 0, 1 << 20},
         {"-t,--threads", CMD_INT, &p.threads, "N", "worker threads (0: all cores)", 0, 256},
         {"--cpu", CMD_STRING, &p.cpu, "LEVEL", "kernels: ref, avx2, avx512 (the best here)", 0, 0},
+        {"--kv-int8", CMD_FLAG, &p.kv_int8, NULL,
+         "half the memory for the KV cache, a little less accurate", 0, 0},
         {"--exact", CMD_FLAG, &p.exact, NULL, "float32 activations and KV cache, slow", 0, 0},
         {"--against", CMD_STRING, &p.against, "REF",
          "also the distance to REF, a model of the same vocabulary or `exact`: this one in float32",

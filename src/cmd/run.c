@@ -18,7 +18,7 @@ struct run {
     const char *model, *prompt, *system, *template_path, *cpu, *speculate, *draft;
     int drafted; /* --speculate, as parsed */
     int64_t max_tokens, ctx, threads, seed, keep;
-    bool exact, raw, slide, stats, ignore_eos;
+    bool exact, kv_int8, raw, slide, stats, ignore_eos;
     struct cmd_list stops, biases;
     struct sample_bias bias[CMD_LIST_MAX];
     struct sample_params sample;
@@ -120,6 +120,7 @@ static int work(struct run *r, const char *path, struct err *e)
                                         .ctx = (int)r->ctx,
                                         .cpu = r->cpu,
                                         .packs = cmd_packs(),
+                                        .kv_int8 = r->kv_int8,
                                         .exact = r->exact},
                              .sample = r->sample,
                              .speculate = r->drafted,
@@ -184,6 +185,8 @@ int cmd_run(int argc, char **argv)
             {"-t,--threads", CMD_INT, &r.threads, "N", "worker threads (0: all cores)", 0, 256},
             {"--cpu", CMD_STRING, &r.cpu, "LEVEL", "kernels: ref, avx2, avx512 (the best here)", 0,
              0},
+            {"--kv-int8", CMD_FLAG, &r.kv_int8, NULL,
+             "half the memory for the KV cache, a little less accurate", 0, 0},
             {"--exact", CMD_FLAG, &r.exact, NULL, "float32 activations and KV cache, slow", 0, 0},
             {"--speculate", CMD_STRING, &r.speculate, "N",
              "tokens drafted in a step; off; auto: as many as pay (auto)", 0, 0},

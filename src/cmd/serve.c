@@ -30,7 +30,7 @@ struct serve {
     size_t budget_bytes;
     const char *host, *keys, *tls_cert, *tls_key, *log, *cpu, *speculate;
     int64_t port, ctx, threads, running, queue, kv_mib, gap_ms, close_seconds, per_ip;
-    bool no_keys, limits;
+    bool no_keys, limits, kv_int8;
     char keys_path[PATH_ROOM];
 };
 
@@ -189,6 +189,7 @@ static int serve(struct serve *s, struct err *e)
                                                .ctx = (int)s->ctx,
                                                .packs = cmd_packs(),
                                                .cpu = s->cpu,
+                                               .kv_int8 = s->kv_int8,
                                                .progress = cmd_load_progress,
                                                .progress_arg = &bar},
                                     .jobs = (int)s->queue,
@@ -249,6 +250,8 @@ int cmd_serve(int argc, char **argv)
          100000},
         {"--kv-mib", CMD_INT, &s.kv_mib, "N",
          "memory for keys and values of all models (a quarter of all)", 1, 1 << 24},
+        {"--kv-int8", CMD_FLAG, &s.kv_int8, NULL,
+         "half the memory for the KV cache, a little less accurate", 0, 0},
         {"--gap-ms", CMD_INT, &s.gap_ms, "N",
          "wanted between two tokens while prompts are computed (100)", 1, 60000},
         {"--close-seconds", CMD_INT, &s.close_seconds, "N",

@@ -95,7 +95,12 @@ static int open_kv(struct engine *en, const struct engine_opts *o, struct err *e
     struct nn_kv shape = {.layers = en->info.kv_layers,
                           .heads = en->info.kv_heads,
                           .d_head = en->info.d_head,
-                          .f32 = o->exact};
+                          .kind = o->exact     ? KERN_KV_F32
+                                  : o->kv_int8 ? KERN_KV_I8
+                                               : KERN_KV_I16};
+    if (o->exact && o->kv_int8)
+        return err_set(e, ERR_USAGE,
+                       "an exact computation keeps its KV cache in float32, not in 8 bits");
     if (o->pages < 0 || o->pages > INT32_MAX / 4)
         return err_set(e, ERR_LIMIT, "%d pages of KV cache", o->pages);
     size_t bytes = nn_kv_page_bytes(&shape) * (size_t)shape.layers;

@@ -33,8 +33,9 @@ struct engine_opts {
     int chunk;          /* most tokens of one forward pass; longer slices are cut; 0: 512 */
     const char *packs;  /* folder that keeps packed weights between runs, or NULL */
     const char *cpu;    /* "ref", "avx2", "avx512"; NULL: the best this machine has */
-    bool embed; /* no LM head is loaded: hidden rows only; demanded by models that have none */
-    bool exact; /* float32 activations and KV: the reference for accuracy, slow */
+    bool embed;   /* no LM head is loaded: hidden rows only; demanded by models that have none */
+    bool kv_int8; /* KV cache in 8 bits: half as large, less accurate */
+    bool exact;   /* float32 activations and KV: the reference for accuracy, slow */
     bool
         peek; /* neither vocabulary nor weights are loaded: for engine_info and engine_close alone */
     void (*progress)(void *arg, int64_t done, int64_t total); /* of load, may be NULL */

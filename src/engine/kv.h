@@ -27,7 +27,7 @@ struct kv {
     size_t bytes;
 };
 
-/* shape: layers, heads, d_head, f32; its data and pages are set here. others: pages before those of the
+/* shape: layers, heads, d_head, kind; its data and pages are set here. others: pages before those of the
  * sequences, which are never handed out here. */
 ERR_DOOR int kv_init(struct kv *kv, const struct nn_kv *shape, int n_seqs, int ctx, int tokens,
                      int others, struct err *e);

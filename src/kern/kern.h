@@ -142,16 +142,22 @@ static inline void kern_out_skip(struct kern_out *o, int tokens)
 /* Which pairs of a head RoPE rotates. */
 enum kern_rope { KERN_ROPE_PAIRS /* (2i, 2i + 1) */, KERN_ROPE_HALVES /* (i, i + d_rot / 2) */ };
 
-enum { KERN_PAGE = 32, KERN_ATTN_ROWS = 24, KERN_D_MAX = 512 };
+enum { KERN_PAGE = 32, KERN_ATTN_ROWS = 24, KERN_D_MAX = 512, KERN_KV_GROUP = 16 };
 
-/* A vector in 16-bit integers, x = q * scale. The scale is the larger of max / 32767 and norm / 46000, so
- * that the product of two such vectors is below 2^31 (Cauchy-Schwarz), whatever their length; vectors
- * whose max is below 2^-60 are zeros. */
-#define KERN_NORM_MAX 46000.0f
+/* A vector in 16-bit integers, x = q * scale. The scale is the larger of max / 32767 and norm / 45000, so
+ * that the product of two such vectors is below 2^31 (Cauchy-Schwarz), whatever their length, also when
+ * one was rounded to 8 bits, which makes it at most 1.6 % longer; vectors whose max is below 2^-60 are zeros. */
+#define KERN_NORM_MAX 45000.0f
 #define KERN_VECTOR_LEAST 0x1p-60f
 
+/* What keys and values are kept as. */
+enum kern_kv { KERN_KV_I16, KERN_KV_I8, KERN_KV_F32 };
+
 /* One page of keys and values of one KV head: int16 keys [d / 2][32][2], float scales of the keys [32] and of
- * the values [32], int16 values [16][d][2]; or in float32 keys [d][32] and values [32][d]. */
+ * the values [32], int16 values [16][d][2]; or in float32 keys [d][32] and values [32][d].
+ * In 8 bits it is half as large: the 16-bit integers of a vector are rounded to int8 times a multiplier for
+ * each KERN_KV_GROUP of them, which is even. int8 keys [d / 2][32][2], halves of the multipliers of keys uint8
+ * [groups][32], those of values, scales and int8 values as above. */
 static inline size_t kern_page_scales(int d) /* where they begin, in bytes */
 {
     return (size_t)d * KERN_PAGE * sizeof(int16_t);
@@ -160,11 +166,26 @@ static inline size_t kern_page_values(int d)
 {
     return kern_page_scales(d) + 2 * KERN_PAGE * sizeof(float);
 }
-static inline size_t kern_page_bytes(int d, bool f32)
+static inline int kern_kv_groups(int d)
 {
-    if (f32) return 2 * (size_t)d * KERN_PAGE * sizeof(float);
+    return d / KERN_KV_GROUP;
+}
+static inline size_t kern_page8_scales(int d)
+{
+    return (size_t)(d + 2 * kern_kv_groups(d)) * KERN_PAGE;
+}
+static inline size_t kern_page8_values(int d)
+{
+    return kern_page8_scales(d) + 2 * KERN_PAGE * sizeof(float);
+}
+static inline size_t kern_page_bytes(int d, enum kern_kv kv)
+{
+    if (kv == KERN_KV_F32) return 2 * (size_t)d * KERN_PAGE * sizeof(float);
+    if (kv == KERN_KV_I8) return kern_page8_values(d) + (size_t)d * KERN_PAGE;
     return kern_page_values(d) + (size_t)d * KERN_PAGE * sizeof(int16_t);
 }
+/* 16-bit integers q[d] to q8 times 2 half, of each group. */
+void kern_to_i8(int8_t *q8, uint8_t *half /* [groups] */, const int16_t *q, int d);
 
 /* One page against m query rows: online softmax (Milakov and Gimelshein 2018). Row r sees keys lo[r] <= key <
  * hi[r] of the page; rows without one are left. */
@@ -217,6 +238,8 @@ struct kern {
     /* Weights of a page, times their values' scales, are 16-bit integers too, whose sum is 32767: what they
      * weigh is below 2^31. */
     void (*attn)(const struct kern_attn *a);
+    /* A page of 8 bits to one of 16, for attn; fetches the page that comes next, unless it is NULL. */
+    void (*page_i16)(void *page, const void *page8, const void *next, int d);
     void (*attn_f32)(const struct kern_attn *a);
 
     void (*rms_norm)(float *out, const float *x, const float *w /* or NULL */, int n, float eps);

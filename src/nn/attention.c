@@ -11,7 +11,7 @@
 
 size_t nn_kv_page_bytes(const struct nn_kv *kv)
 {
-    return (size_t)kv->heads * kern_page_bytes(kv->d_head, kv->f32);
+    return (size_t)kv->heads * kern_page_bytes(kv->d_head, kv->kind);
 }
 
 static uint8_t *page_at(const struct nn_kv *kv, int layer, int32_t page)
@@ -58,6 +58,25 @@ static void put_i16(const struct kern *kern, uint8_t *page, int d, int slot, con
     for (int i = 0; i < d; i++) values[2 * i] = q[i];
 }
 
+static void put_i8(const struct kern *kern, uint8_t *page, int d, int slot, const float *k,
+                   const float *v)
+{
+    int8_t *keys = (int8_t *)page + 2 * slot, q8[KERN_D_MAX];
+    int8_t *values = (int8_t *)page + kern_page8_values(d) + slot / 2 * 2 * d + slot % 2;
+    uint8_t *more = page + d * KERN_PAGE + slot, half[KERN_D_MAX / KERN_KV_GROUP];
+    float *scale = (float *)(page + kern_page8_scales(d));
+    int16_t q[KERN_D_MAX];
+    int groups = kern_kv_groups(d);
+    scale[slot] = kern->to_i16(q, k, d);
+    kern_to_i8(q8, half, q, d);
+    for (int i = 0; i < d; i += 2) memcpy(keys + i * KERN_PAGE, q8 + i, 2 * sizeof *q8);
+    for (int g = 0; g < groups; g++) more[g * KERN_PAGE] = half[g];
+    scale[KERN_PAGE + slot] = kern->to_i16(q, v, d);
+    kern_to_i8(q8, half, q, d);
+    for (int i = 0; i < d; i++) values[2 * i] = q8[i];
+    for (int g = 0; g < groups; g++) more[(groups + g) * KERN_PAGE] = half[g];
+}
+
 static int pages_of(const struct nn_span *s)
 {
     return (s->pos + s->n - 1) / KERN_PAGE - s->pos / KERN_PAGE + 1;
@@ -73,17 +92,20 @@ static void put_page(const struct nn *nn, void *arg, int unit)
     if (from < s->pos) from = s->pos;
     if (end > s->pos + s->n) end = s->pos + s->n;
     int d = j->kv->d_head, first = s->row + from - s->pos;
-    size_t heads = (size_t)j->kv->heads, size = kern_page_bytes(d, j->kv->f32);
+    size_t heads = (size_t)j->kv->heads, size = kern_page_bytes(d, j->kv->kind);
     uint8_t *page = page_at(j->kv, j->layer, s->pages[at]);
     for (int r = 0; r < end - from; r++) {
         size_t row = (size_t)(first + r) * heads * (size_t)d;
         turn_heads(nn, &j->turn, first + r, j->k + row, (int)heads, d);
-        for (size_t h = 0; h < heads; h++, row += (size_t)d)
-            if (j->kv->f32)
-                put_f32((float *)(page + h * size), d, from % KERN_PAGE + r, j->k + row,
-                        j->v + row);
-            else
-                put_i16(nn->k, page + h * size, d, from % KERN_PAGE + r, j->k + row, j->v + row);
+        for (size_t h = 0; h < heads; h++, row += (size_t)d) {
+            uint8_t *to = page + h * size;
+            int slot = from % KERN_PAGE + r;
+            switch (j->kv->kind) {
+            case KERN_KV_I16: put_i16(nn->k, to, d, slot, j->k + row, j->v + row); break;
+            case KERN_KV_I8: put_i8(nn->k, to, d, slot, j->k + row, j->v + row); break;
+            case KERN_KV_F32: put_f32((float *)to, d, slot, j->k + row, j->v + row); break;
+            }
+        }
     }
 }
 
@@ -167,7 +189,7 @@ static size_t row_at(const struct attn_job *j, const struct unit *u, int r)
 static const void *page_of(const struct attn_job *j, const struct unit *u, int page)
 {
     return page_at(j->kv, j->layer, u->span->pages[page]) +
-           (size_t)u->head * kern_page_bytes(j->kv->d_head, j->kv->f32);
+           (size_t)u->head * kern_page_bytes(j->kv->d_head, j->kv->kind);
 }
 
 /* The unit's rows over those of its pages that lie in one segment. */
@@ -175,6 +197,7 @@ static void segment(const struct attn_job *j, struct nn__worker *w, const struct
                     struct part p)
 {
     int lo[KERN_ATTN_ROWS], hi[KERN_ATTN_ROWS], d = j->kv->d_head;
+    const struct kern *kern = j->nn->k;
     int page = seg * SEGMENT > u->from ? seg * SEGMENT : u->from;
     int end = (seg + 1) * SEGMENT <= u->last ? (seg + 1) * SEGMENT : u->last + 1;
     struct kern_attn a = {.m = u->m,
@@ -201,7 +224,12 @@ static void segment(const struct attn_job *j, struct nn__worker *w, const struct
             hi[r] = stop - page * KERN_PAGE < KERN_PAGE ? stop - page * KERN_PAGE : KERN_PAGE;
             lo[r] = start - page * KERN_PAGE > 0 ? start - page * KERN_PAGE : 0;
         }
-        (j->kv->f32 ? j->nn->k->attn_f32 : j->nn->k->attn)(&a);
+        if (j->kv->kind == KERN_KV_I8) {
+            kern->page_i16(w->page, a.page, a.next, d);
+            a.page = w->page;
+            a.next = NULL;
+        }
+        (j->kv->kind == KERN_KV_F32 ? kern->attn_f32 : kern->attn)(&a);
     }
 }
 
@@ -227,7 +255,7 @@ static void take_queries(const struct attn_job *j, struct nn__worker *w, const s
         float *q = w->q_f32 + r * d;
         memcpy(q, j->q + row_at(j, u, r), (size_t)d * sizeof *q);
         turn_heads(j->nn, &j->a->turn, u->span->row + u->first + r / j->group, q, 1, d);
-        if (j->kv->f32) {
+        if (j->kv->kind == KERN_KV_F32) {
             for (int i = 0; i < d; i++) q[i] *= j->a->scale;
             continue;
         }

@@ -114,12 +114,11 @@ struct nn_turn {
     const float *table;
 };
 
-/* KV cache: pages of KERN_PAGE tokens, one page id for all layers; of each KV head what kern.h says, in
- * 16-bit integers or float32. */
+/* KV cache: pages of KERN_PAGE tokens, one page id for all layers; of each KV head what kern.h says. */
 struct nn_kv {
     uint8_t *data; /* [pages][layers][nn_kv_page_bytes] */
     int layers, pages, heads, d_head;
-    bool f32;
+    enum kern_kv kind;
 };
 size_t nn_kv_page_bytes(const struct nn_kv *kv);
 

@@ -16,6 +16,8 @@ struct nn__worker {
     float o[KERN_ATTN_ROWS * KERN_D_MAX], o2[KERN_ATTN_ROWS * KERN_D_MAX];
     struct kern_act act; /* of the product at hand: everybody's, or its own of few rows */
     struct kern_act16 act16;
+    _Alignas(64) uint8_t page[2 * KERN_D_MAX * KERN_PAGE * sizeof(int16_t) +
+                              2 * KERN_PAGE * sizeof(float)]; /* one of 8 bits, in 16 */
     uint8_t *own_act; /* [NN__OWN_ROWS] and their remainders */
     float *out, *up;  /* [rows][32] each, a panel's and what it is multiplied by */
     float *row;       /* [k] a row as it is made, or what rounding one left */

@@ -606,6 +606,10 @@ static void test_all(struct nn *nn, const char *only)
         for (int n = 2; n < 80; n++) test_elem((enum elem)e, n);
     for (int d = 16; d <= KERN_D_MAX && chosen(only, "to_i16"); d += 16)
         for (int i = 0; i < 16; i++) test_to_i16(d, i);
+    for (int d = 16; d <= KERN_D_MAX && chosen(only, "page_i16"); d += 16) {
+        for (int kind = 0; kind < 5; kind++) test_to_i8(d, kind);
+        test_page_i16(d);
+    }
 }
 
 #include "support/kern_bench.h"

@@ -129,13 +129,15 @@ def check(name, path, args, llama, scratch, table):
     figures = compare(ours + ["--cpu", "ref", "--exact"], model, hidden)
     table.row(name, "solvent", "ref, float32", figures)
     table.gate(figures[0] <= EXACT_KL, f"{name}, ref, float32: mean KL {figures[0]:.2g} > {EXACT_KL}")
-    for level in args.cpu or levels():
-        figures = compare(ours + ["--cpu", level], model, hidden)
-        table.row(name, "solvent", level, figures)
+    of = [(level, ["--cpu", level]) for level in args.cpu or levels()]
+    of.append((of[-1][0] + ", KV int8", of[-1][1] + ["--kv-int8"]))
+    for arithmetic, flags in of:
+        figures = compare(ours + flags, model, hidden)
+        table.row(name, "solvent", arithmetic, figures)
         table.gate(figures[0] <= QUANTISED_KL,
-                   f"{name}, {level}: mean KL {figures[0]:.4f} > {QUANTISED_KL}")
+                   f"{name}, {arithmetic}: mean KL {figures[0]:.4f} > {QUANTISED_KL}")
         table.gate(figures[2] >= top1 - TOP1_POINTS,
-                   f"{name}, {level}: top-1 {figures[2]:.2f} %, llama.cpp's is {top1:.2f} %")
+                   f"{name}, {arithmetic}: top-1 {figures[2]:.2f} %, llama.cpp's is {top1:.2f} %")
 
 
 def main():

@@ -28,7 +28,7 @@ static void put_key(void *page, int d, bool f32, int slot, const float *key, con
 
 static struct two_pages two_pages(int d, bool f32, int seen)
 {
-    struct two_pages p = {.d = d, .bytes = kern_page_bytes(d, f32)};
+    struct two_pages p = {.d = d, .bytes = kern_page_bytes(d, f32 ? KERN_KV_F32 : KERN_KV_I16)};
     size_t n = 2 * KERN_PAGE * (size_t)d;
     p.k = malloc(n * 4), p.v = malloc(n * 4);
     for (size_t i = 0; i < n; i++) p.k[i] = uniform(2), p.v[i] = uniform(2);
@@ -151,6 +151,43 @@ static void test_to_i16(int d, int kind)
         result(squares < 0x1p31, "d=%d: the product may overflow", d);
     }
     unguard(x, (size_t)d * 4), unguard(q[0], (size_t)d * 2), unguard(q[1], (size_t)d * 2);
+}
+
+/* Integers of 8 bits near those of 16, which they may not outgrow, nor a vector by more than kern.h says. */
+static void test_to_i8(int d, int kind)
+{
+    int16_t *q = guarded((size_t)d * 2);
+    int8_t *q8 = guarded((size_t)d);
+    int groups = kern_kv_groups(d), wild = (int)rng_below(&rng, (uint64_t)d);
+    uint8_t *half = guarded((size_t)groups);
+    double squares = 0, squares8 = 0;
+    for (int i = 0; i < d; i++) {
+        int most = kind == 0 ? 0 : kind == 1 ? 40 : kind == 2 && i != wild ? 140 : INT16_MAX;
+        q[i] = (int16_t)((int)rng_below(&rng, 2 * (uint64_t)most + 1) - most);
+        if (kind == 3) q[i] = i % 2 ? INT16_MAX : -INT16_MAX;
+    }
+    kern_to_i8(q8, half, q, d);
+    for (int i = 0; i < d; i++) {
+        int by = 2 * half[i / KERN_KV_GROUP], is = q8[i] * by;
+        squares += (double)q[i] * q[i];
+        squares8 += (double)is * is;
+        result(q8[i] >= -INT8_MAX && abs(is) <= INT16_MAX && 2 * abs(is - q[i]) <= by,
+               "d=%d kind %d: %d becomes %d x %d", d, kind, q[i], q8[i], by);
+    }
+    result(sqrt(squares8) <= 1.016 * sqrt(squares) + 23, "d=%d kind %d: grows", d, kind);
+    unguard(q, (size_t)d * 2), unguard(q8, (size_t)d), unguard(half, (size_t)groups);
+}
+
+/* A page of any bytes becomes the same on each level. */
+static void test_page_i16(int d)
+{
+    size_t from = kern_page_bytes(d, KERN_KV_I8), bytes = kern_page_bytes(d, KERN_KV_I16);
+    uint8_t *page8 = guarded(from), *page[2] = {guarded(bytes), guarded(bytes)};
+    for (size_t i = 0; i < from; i++) page8[i] = (uint8_t)rng_u64(&rng);
+    ref->page_i16(page[0], page8, NULL, d);
+    k->page_i16(page[1], page8, page8, d);
+    result(memcmp(page[0], page[1], bytes) == 0, "d=%d: a page of 8 bits differs", d);
+    unguard(page8, from), unguard(page[0], bytes), unguard(page[1], bytes);
 }
 
 #endif

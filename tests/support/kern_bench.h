@@ -144,7 +144,7 @@ struct attention {
 static void attention_run(void *arg)
 {
     struct attention *t = arg;
-    size_t page = kern_page_bytes(t->a.d, false);
+    size_t page = kern_page_bytes(t->a.d, KERN_KV_I16);
     for (int r = 0; r < t->a.m; r++) t->a.max[r] = -INFINITY, t->a.sum[r] = 0;
     for (int i = 0; i < PAGES; i++) {
         t->a.page = t->kv + (size_t)i * page;
@@ -155,7 +155,7 @@ static void attention_run(void *arg)
 
 static void bench_attn(int m, int d)
 {
-    size_t page = kern_page_bytes(d, false), n = (size_t)(m * d);
+    size_t page = kern_page_bytes(d, KERN_KV_I16), n = (size_t)(m * d);
     float *out = calloc(n, 4), x[KERN_D_MAX], max[KERN_ATTN_ROWS], sum[KERN_ATTN_ROWS];
     float scale[KERN_ATTN_ROWS];
     int16_t *q = malloc((size_t)d * KERN_ATTN_ROWS * sizeof *q);

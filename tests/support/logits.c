@@ -1,6 +1,6 @@
 /* Raw logits of a model for given token ids, for tests/golden/real.py.
  *
- *     logits MODEL IDS [--cpu LEVEL] [--exact] [--chunk N] [--threads N] > LOGITS
+ *     logits MODEL IDS [--cpu LEVEL] [--exact | --kv-int8] [--chunk N] [--threads N] > LOGITS
  *
  * IDS holds one sequence of token ids a line. Each is computed from an empty cache in steps of N
  * tokens (512); the output is float32 [tokens of all lines][n_vocab].
@@ -15,15 +15,15 @@ enum { LONGEST = 8192 };
 
 static int usage(void)
 {
-    fputs("usage: logits MODEL IDS [--cpu LEVEL] [--exact] [--chunk N] [--threads N]\n", stderr);
+    fputs("usage: logits MODEL IDS [--cpu LEVEL] [--exact | --kv-int8] [--chunk N] [--threads N]\n", stderr);
     return 2;
 }
 
 static bool flags(char **arg, struct engine_opts *o)
 {
     for (; *arg; arg++) {
-        if (!strcmp(*arg, "--exact")) {
-            o->exact = true;
+        if (!strcmp(*arg, "--exact") || !strcmp(*arg, "--kv-int8")) {
+            *(strcmp(*arg, "--exact") ? &o->kv_int8 : &o->exact) = true;
             continue;
         }
         const char *name = *arg++;

@@ -137,6 +137,7 @@ static void options_out_of_range_are_refused(void **state)
         {{.chunk = 1 << 20}, "chunk"},
         {{.max_seqs = 1 << 20}, "sequences"},
         {{.cpu = "mmx"}, "no kernel level 'mmx'"},
+        {{.exact = true, .kv_int8 = true}, "exact"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

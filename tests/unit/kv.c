@@ -52,7 +52,7 @@ static void too_large_a_cache_is_refused(void **state)
 {
     struct kv kv;
     struct err e;
-    struct nn_kv shape = {.layers = 1024, .heads = 1024, .d_head = 512, .f32 = true};
+    struct nn_kv shape = {.layers = 1024, .heads = 1024, .d_head = 512, .kind = KERN_KV_F32};
     (void)state;
     assert_int_equal(kv_init(&kv, &shape, 1, 1 << 24, 1 << 24, 0, &e), ERR_MEMORY);
     assert_non_null(strstr(e.msg, "KV cache"));

@@ -153,10 +153,12 @@ static void attend(const float *q, const float *keys, const float *values, int p
     for (int i = 0; i < D; i++) out[i] = (float)(acc[i] / sum);
 }
 
-static void attention_of(int threads, bool f32, int window, float softcap)
+static void attention_of(int threads, enum kern_kv kind, int window, float softcap)
 {
+    static const float bound[] = {
+        [KERN_KV_I16] = 6e-4f, [KERN_KV_I8] = 5e-2f, [KERN_KV_F32] = 1e-5f};
     struct nn *nn = open_nn(threads, false);
-    struct nn_kv kv = {.layers = 1, .pages = PAGES, .heads = KV_HEADS, .d_head = D, .f32 = f32};
+    struct nn_kv kv = {.layers = 1, .pages = PAGES, .heads = KV_HEADS, .d_head = D, .kind = kind};
     kv.data = aligned_alloc(64, nn_kv_page_bytes(&kv) * PAGES);
     int old[SEQS] = {0, 45, 90}, fresh[SEQS] = {13, 1, 20}, row = 0;
     int32_t pages[SEQS][8];
@@ -191,7 +193,7 @@ static void attention_of(int threads, bool f32, int window, float softcap)
                 float want[D];
                 attend(q + at, keys[s], values[s], old[s] + i, h, window, softcap, want);
                 for (int j = 0; j < D; j++)
-                    assert_float_equal(out[at + (size_t)j], want[j], f32 ? 1e-5f : 6e-4f);
+                    assert_float_equal(out[at + (size_t)j], want[j], bound[kind]);
             }
     for (int s = 0; s < SEQS; s++) free(keys[s]), free(values[s]);
     free(q), free(out), free(k), free(v), free(kv.data);
@@ -207,7 +209,7 @@ static void attention_to_the_whole_text(void **state)
     for (int threads = 1; threads <= 3; threads++) {
         struct nn *nn = open_nn(threads, false);
         struct nn_kv kv = {
-            .layers = 1, .pages = PAGES, .heads = KV_HEADS, .d_head = D, .f32 = true};
+            .layers = 1, .pages = PAGES, .heads = KV_HEADS, .d_head = D, .kind = KERN_KV_F32};
         kv.data = aligned_alloc(64, nn_kv_page_bytes(&kv) * PAGES);
         float *q = random_floats(ROWS * HEADS * D), *out = random_floats(ROWS * HEADS * D);
         float *k = random_floats(ROWS * KV_HEADS * D), *values = random_floats(ROWS * KV_HEADS * D);
@@ -237,7 +239,8 @@ static void attention(void **state)
 {
     (void)state;
     for (int threads = 1; threads <= 3; threads++)
-        for (int i = 0; i < 8; i++) attention_of(threads, i & 1, i & 2 ? 20 : 0, i & 4 ? 2.0f : 0);
+        for (int i = 0; i < 12; i++)
+            attention_of(threads, (enum kern_kv)(i % 3), i / 3 & 1 ? 20 : 0, i / 3 & 2 ? 2.0f : 0);
 }
 
 /* int8 activations: rows alone and together are the same bits. */

@@ -180,8 +180,46 @@ static float to_i16(int16_t *q, const float *x, int d)
     return scale;
 }
 
+/* 8 pairs of bytes, each times one of m. */
+ALWAYS void widen(int16_t *to, const int8_t *from, __m256i m)
+{
+    __m256i v = _mm256_cvtepi8_epi16(_mm_load_si128((const __m128i *)from));
+    _mm256_store_si256((__m256i *)to, _mm256_mullo_epi16(v, m));
+}
+
+/* Multipliers of 8 keys, for both of a pair. */
+ALWAYS __m256i for_pairs(const uint8_t *half)
+{
+    __m256i m = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)half));
+    return _mm256_or_si256(_mm256_slli_epi32(m, 1), _mm256_slli_epi32(m, 17));
+}
+
+static void page_i16(void *page, const void *page8, const void *next, int d)
+{
+    const int8_t *from = page8;
+    const uint8_t *half = (const uint8_t *)from + (size_t)d * KERN_PAGE;
+    int16_t *to = page;
+    if (next) fetch_on(next, (int)((kern_page_bytes(d, KERN_KV_I8) + 63) / 64));
+    for (int g = 0; g < d; g += KERN_KV_GROUP, half += KERN_PAGE) {
+        __m256i m[4];
+        UNROLL for (int h = 0; h < 4; h++) m[h] = for_pairs(half + 8 * h);
+        for (int i = 0; i < KERN_KV_GROUP; i += 2, from += 64, to += 64)
+            UNROLL for (int h = 0; h < 4; h++) widen(to + 16 * h, from + 16 * h, m[h]);
+    }
+    from += 2 * kern_kv_groups(d) * KERN_PAGE;
+    memcpy(to, from, 2 * KERN_PAGE * sizeof(float));
+    from += 2 * KERN_PAGE * sizeof(float);
+    to += 2 * KERN_PAGE * sizeof(float) / sizeof *to;
+    for (int j = 0; j < KERN_PAGE; j += 2)
+        for (int i = 0; i < d; i += 8, from += 16, to += 16) {
+            const uint8_t *m = half + i / KERN_KV_GROUP * KERN_PAGE + j;
+            widen(to, from, _mm256_set1_epi32(m[0] << 1 | m[1] << 17));
+        }
+}
+
 void kern__avx2_attn(struct kern *k)
 {
     k->to_i16 = to_i16;
+    k->page_i16 = page_i16;
     k->attn = attn;
 }

@@ -223,8 +223,47 @@ static float to_i16(int16_t *q, const float *x, int d)
     return scale;
 }
 
+/* 16 pairs of bytes, each times one of m. */
+ALWAYS void widen(int16_t *to, const int8_t *from, __m512i m)
+{
+    __m512i v = _mm512_cvtepi8_epi16(_mm256_load_si256((const __m256i *)from));
+    _mm512_store_si512(to, _mm512_mullo_epi16(v, m));
+}
+
+/* Multipliers of 16 keys, for both of a pair. */
+ALWAYS __m512i for_pairs(const uint8_t *half)
+{
+    __m512i m = _mm512_cvtepu8_epi32(_mm_load_si128((const __m128i *)half));
+    return _mm512_or_si512(_mm512_slli_epi32(m, 1), _mm512_slli_epi32(m, 17));
+}
+
+static void page_i16(void *page, const void *page8, const void *next, int d)
+{
+    const int8_t *from = page8;
+    const uint8_t *half = (const uint8_t *)from + (size_t)d * KERN_PAGE;
+    int16_t *to = page;
+    if (next) fetch(next, (int)((kern_page_bytes(d, KERN_KV_I8) + 63) / 64));
+    for (int g = 0; g < d; g += KERN_KV_GROUP, half += KERN_PAGE) {
+        __m512i m0 = for_pairs(half), m1 = for_pairs(half + 16);
+        for (int i = 0; i < KERN_KV_GROUP; i += 2, from += 64, to += 64) {
+            widen(to, from, m0);
+            widen(to + 32, from + 32, m1);
+        }
+    }
+    from += 2 * kern_kv_groups(d) * KERN_PAGE;
+    memcpy(to, from, 2 * KERN_PAGE * sizeof(float));
+    from += 2 * KERN_PAGE * sizeof(float);
+    to += 2 * KERN_PAGE * sizeof(float) / sizeof *to;
+    for (int j = 0; j < KERN_PAGE; j += 2)
+        for (int i = 0; i < d; i += 16, from += 32, to += 32) {
+            const uint8_t *m = half + i / KERN_KV_GROUP * KERN_PAGE + j;
+            widen(to, from, _mm512_set1_epi32(m[0] << 1 | m[1] << 17));
+        }
+}
+
 void kern__avx512_attn(struct kern *k)
 {
     k->to_i16 = to_i16;
+    k->page_i16 = page_i16;
     k->attn = attn;
 }

@@ -3,6 +3,7 @@
 #include "kern_int.h"
 
 #include <math.h>
+#include <string.h>
 
 /* Scores of row r to weights; the factor for what was gathered before. */
 static float soften(const struct kern_attn *a, int r, float *s)
@@ -93,9 +94,28 @@ static float to_i16(int16_t *q, const float *x, int d)
     return scale;
 }
 
+static void page_i16(void *page, const void *page8, const void *next, int d)
+{
+    const int8_t *keys = page8, *values = keys + kern_page8_values(d);
+    const uint8_t *half = (const uint8_t *)keys + (size_t)d * KERN_PAGE, *more = half;
+    int16_t *k = page, *v = k + kern_page_values(d) / sizeof *v;
+    (void)next;
+    memcpy((char *)page + kern_page_scales(d), keys + kern_page8_scales(d),
+           2 * KERN_PAGE * sizeof(float));
+    more += kern_kv_groups(d) * KERN_PAGE;
+    for (int i = 0; i < d; i++)
+        for (int j = 0; j < KERN_PAGE; j++) {
+            int at = i / KERN_KV_GROUP * KERN_PAGE + j, key = (i / 2 * KERN_PAGE + j) * 2 + i % 2;
+            int value = (j / 2 * d + i) * 2 + j % 2;
+            k[key] = (int16_t)(keys[key] * 2 * half[at]);
+            v[value] = (int16_t)(values[value] * 2 * more[at]);
+        }
+}
+
 void kern__ref_attn(struct kern *k)
 {
     k->to_i16 = to_i16;
+    k->page_i16 = page_i16;
     k->attn = attn;
     k->attn_f32 = attn_f32;
 }
