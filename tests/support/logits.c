@@ -15,7 +15,8 @@ enum { LONGEST = 8192 };
 
 static int usage(void)
 {
-    fputs("usage: logits MODEL IDS [--cpu LEVEL] [--exact | --kv-int8] [--chunk N] [--threads N]\n", stderr);
+    fputs("usage: logits MODEL IDS [--cpu LEVEL] [--exact | --kv-int8] [--chunk N] [--threads N]\n",
+          stderr);
     return 2;
 }
 
