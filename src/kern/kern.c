@@ -43,7 +43,7 @@ static size_t blocks_of(int64_t k)
 size_t kern_act_bytes(int m, int64_t k)
 {
     return blocks_of(k) *
-           (((size_t)m * (KERN_K + (8 + 16 + 8 + 1 + 8) * 4 + 8 * 2 + 1) + 63) / 64 * 64);
+           (((size_t)m * (KERN_K + (8 + 16 + 8 + 1 + 16) * 4 + 8 * 2 + 1) + 63) / 64 * 64);
 }
 
 void kern_act_bind(struct kern_act *a, void *mem, int m, int64_t k)
@@ -54,7 +54,7 @@ void kern_act_bind(struct kern_act *a, void *mem, int m, int64_t k)
     a->scale = (float *)(a->sum + rows * 16);
     a->total = a->scale + rows * 8;
     a->halves = (uint32_t *)(a->total + rows * 8);
-    a->whole = (float *)(a->halves + rows * 8);
+    a->whole = (float *)(a->halves + rows * 16);
     a->low = (int16_t *)(a->whole + rows);
     a->some = (uint8_t *)(a->low + rows * 8);
 }
@@ -153,8 +153,9 @@ void kern__act_total(const struct kern_act *a, size_t row, int g, int32_t sum)
         a->total[at] = a->scale[at] * (float)sum;
         return;
     }
-    uint32_t halves = a->halves[at] >> 23;
-    a->low[at] = (int16_t)((8 * sum + (1 << halves >> 1)) >> halves);
+    const uint32_t *halves = a->halves + row * 2 * KERN_GROUPS + g;
+    uint32_t h = halves[0] >> 23, less = halves[KERN_GROUPS] != 0;
+    a->low[at] = (int16_t)((4 * sum + (4 * sum >> less) + (1 << h >> 1)) >> h);
     a->total[at] = (float)a->low[at] * (a->whole[row] * 0.125f);
 }
 
@@ -215,14 +216,17 @@ void kern__act_scales(const struct kern_act *a, size_t row, const float *amax, f
     bool some = whole > KERN__TINY;
     a->whole[row] = some ? whole / 127.0f : 0;
     for (int g = 0; g < KERN_GROUPS; g++) {
-        uint32_t most, here, halves = 0;
+        uint32_t most, here, h = 0, *halves = a->halves + row * 2 * KERN_GROUPS + g;
         memcpy(&most, &whole, 4);
         memcpy(&here, &amax[g], 4);
-        if (some) halves = (most - here) >> 23;
-        if (halves > KERN__HALVES) halves = KERN__HALVES;
-        halves <<= 23;
-        a->halves[row * KERN_GROUPS + (size_t)g] = halves;
-        inv[g] = some ? 127.0f / whole * power(halves, 1) : 0;
-        scale[g] = a->whole[row] * power(halves, -1);
+        if (some) h = (most - here) >> 23;
+        if (h > KERN__HALVES) h = KERN__HALVES;
+        h <<= 23;
+        float rest = amax[g] * power(h, 1);
+        bool less = some && rest <= whole * 0.75f;
+        halves[0] = h;
+        halves[KERN_GROUPS] = less ? KERN_LESS : 0;
+        inv[g] = some ? 127.0f / whole * power(h, 1) * (less ? 1 / 0.75f : 1) : 0;
+        scale[g] = a->whole[row] * power(h, -1) * (less ? 0.75f : 1);
     }
 }

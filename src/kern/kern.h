@@ -61,10 +61,13 @@ size_t kern_block_bytes(const struct kern_fmt *f, int ng);
 size_t kern_scale_bytes(const struct kern_fmt *f, int ng);
 size_t kern_panel_bytes(const struct kern_fmt *f, int64_t k);
 
+/* Bytes from a scale of a tile to 3/4 of it, which AVX-512 has of KERN_SCALE_K for three tokens and more. */
+enum { KERN_LESS = KERN_K / 16 * KERN_ROWS * sizeof(float) };
+
 /* A block made ready for products: its scales as floats and its codes as bytes, or as they lie. */
 struct kern_tile {
     _Alignas(64) uint8_t code[KERN_K / 4][KERN_ROWS][4]; /* laid out like codes of 8 bits */
-    float scale[KERN_K / 16][KERN_ROWS];                 /* [256 / group] used */
+    float scale[KERN_K / 8][KERN_ROWS]; /* [256 / group] used; KERN_LESS on: 3/4 of them */
     float min[KERN_K / 16][KERN_ROWS];
     /* Of levels that have minimums of KERN_SCALE_K in integers: of two groups, and their factor. */
     int16_t low[KERN_GROUPS / 2][KERN_ROWS][2];
@@ -79,9 +82,10 @@ struct kern_tile {
 /* Activations of m tokens in int8, blocks of 256 columns outermost; columns past k are zeros.
  * x = q * scale; a scale for each 32 columns. sum: of q over 16 columns; total: scale * sum over 32.
  * With `halved`, which weights of KERN_SCALE_K ask for, the scales of a block are one scale halved
- * as often as leaves a group's values below 127: scale = whole * 2^-(halves >> 23). Products then
- * subtract exponents where they would multiply, and minimums meet integers: low is 8 times the sum over 32,
- * halved as often and rounded, and total = whole / 8 * low. */
+ * as often as leaves a group's values below 127, and then times 3/4 if that still does: scale = whole *
+ * 2^-(halves >> 23), times 3/4 where less is KERN_LESS and not 0. Products then subtract exponents, of one of two
+ * scales of weights, where they would multiply, and minimums meet integers: low is 8 times the sum over 32, times
+ * the same and rounded, and total = whole / 8 * low. */
 struct kern_act {
     int m;
     bool halved;
@@ -90,7 +94,7 @@ struct kern_act {
     int32_t *sum;     /* [blocks][m][16] */
     float *total;     /* [blocks][m][8] */
     float *whole;     /* [blocks][m] */
-    uint32_t *halves; /* [blocks][m][8] */
+    uint32_t *halves; /* [blocks][m][2][8]: halves, and less */
     int16_t *low;     /* [blocks][m][8], only with halved */
     uint8_t *some;    /* [blocks][m], bit g: group g is not all zeros */
 };

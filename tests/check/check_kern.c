@@ -192,6 +192,19 @@ static void test_unpack(struct nn *nn, uint32_t type, int64_t rows, int64_t cols
     free(want);
 }
 
+/* A group's scale is enough for its values, and not half as much more, unless their block has far larger ones. */
+static void scales_fit(const struct kern_act *a, int t, const float *x, int64_t cols)
+{
+    for (int64_t at = 0; at < cols; at += KERN_GROUP) {
+        size_t row = (size_t)(at / KERN_K * a->m + t), g = (size_t)(at % KERN_K / KERN_GROUP);
+        float most = 0, scale = a->scale[row * KERN_GROUPS + g] * 127;
+        for (int64_t i = at; i < cols && i < at + KERN_GROUP; i++) most = fmaxf(most, fabsf(x[i]));
+        result(scale > most * 0.99999f || !most, "row %d, from %ld: scale too small", t, (long)at);
+        result(scale < most * (a->halved ? 1.50001f : 1.00001f) || most < 2e-3f,
+               "row %d, from %ld: scale too large", t, (long)at);
+    }
+}
+
 static void test_act(int m, int64_t cols, bool halved)
 {
     size_t bytes = kern_act_bytes(m, cols), n = (size_t)m * (size_t)cols;
@@ -207,6 +220,7 @@ static void test_act(int m, int64_t cols, bool halved)
     for (int t = 0; t < m; t++) {
         ref->act(&a, t, x + (size_t)t * (size_t)cols, cols);
         k->act(&b, t, x + (size_t)t * (size_t)cols, cols);
+        scales_fit(&b, t, x + (size_t)t * (size_t)cols, cols);
     }
     result(memcmp(a_mem, b_mem, bytes) == 0, "%d x %ld differ", m, (long)cols);
     unguard(x, n * sizeof *x);
@@ -324,7 +338,8 @@ static void test_exact(uint32_t type, int n, int ng)
     unsigned ends = (unsigned)rng_below(&rng, 16);
     ones(block, m.fmt, ng, ends);
     kern_act_bind(&a, mem, n, KERN_K);
-    for (int i = 0; i < n * 8; i++) a.scale[i] = 1, a.halves[i] = 0;
+    for (int i = 0; i < n * 8; i++) a.scale[i] = 1;
+    for (int i = 0; i < n * 16; i++) a.halves[i] = 0;
     for (int i = 0; i < n; i++) a.whole[i] = 1, a.some[i] = 255;
     for (int i = 0; i < n * 8; i++) a.total[i] = 0;
     for (int i = 0; i < n * KERN_K; i++) {

@@ -333,7 +333,9 @@ def instructor_forms(s):
     for mode, form in ((instructor.Mode.JSON, Loose), (instructor.Mode.JSON_SCHEMA, Town), (instructor.Mode.TOOLS, Town)):
         town = instructor.from_openai(client(s), mode=mode).chat.completions.create(
             model=SMOL, temperature=0, max_tokens=200, response_model=form, max_retries=0,
-            messages=[{"role": "user", "content": "Paris has 2102650 people."}])
+            messages=[{"role": "user", "content": "Lyon has 522250 people."}, # shown once, which even a small model copies
+                      {"role": "assistant", "content": '{"name": "Lyon", "people": 522250}'},
+                      {"role": "user", "content": "Paris has 2102650 people."}])
         assert isinstance(town, form) and town.name
 
 

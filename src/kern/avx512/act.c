@@ -58,12 +58,20 @@ ALWAYS void scales(const struct kern_act *a, size_t row, __m256 amax, float *inv
     __m256i halves = _mm256_sub_epi32(_mm256_castps_si256(top), _mm256_castps_si256(amax));
     halves = _mm256_min_epu32(_mm256_srli_epi32(halves, 23), _mm256_set1_epi32(KERN__HALVES));
     halves = _mm256_maskz_slli_epi32(some, halves, 23);
+    __m256 limit = _mm256_mul_ps(top, _mm256_set1_ps(0.75f)), one = _mm256_set1_ps(1);
+    __mmask8 less =
+        _mm256_mask_cmp_ps_mask(some, _mm256_mul_ps(amax, power(halves, true)), limit, _CMP_LE_OQ);
+    __m256 part = _mm256_mask_mov_ps(one, less, _mm256_set1_ps(0.75f));
+    __m256 part_inv = _mm256_mask_mov_ps(one, less, _mm256_set1_ps(1 / 0.75f));
     __m256 whole = _mm256_maskz_div_ps(some, top, most);
     __m256 by = _mm256_maskz_div_ps(some, most, top);
     a->whole[row] = _mm256_cvtss_f32(whole);
-    _mm256_storeu_si256((__m256i *)(a->halves + row * KERN_GROUPS), halves);
-    _mm256_storeu_ps(a->scale + row * KERN_GROUPS, _mm256_mul_ps(whole, power(halves, false)));
-    _mm256_storeu_ps(inv, _mm256_mul_ps(by, power(halves, true)));
+    __m256i *h = (__m256i *)(a->halves + row * 2 * KERN_GROUPS);
+    _mm256_storeu_si256(h, halves);
+    _mm256_storeu_si256(h + 1, _mm256_maskz_set1_epi32(less, KERN_LESS));
+    whole = _mm256_mul_ps(_mm256_mul_ps(whole, power(halves, false)), part);
+    _mm256_storeu_ps(a->scale + row * KERN_GROUPS, whole);
+    _mm256_storeu_ps(inv, _mm256_mul_ps(_mm256_mul_ps(by, power(halves, true)), part_inv));
 }
 
 /* 64 numbers of 16 each, in order. */
@@ -89,11 +97,15 @@ ALWAYS void totals(const struct kern_act *a, size_t row, __m512i s)
     __m256i sum = _mm512_cvtepi64_epi32(_mm512_add_epi32(s, _mm512_srli_epi64(s, 32)));
     __m256 by = _mm256_loadu_ps(a->scale + row * KERN_GROUPS);
     if (a->halved) {
-        __m256i halves = _mm256_loadu_si256((const __m256i *)(a->halves + row * KERN_GROUPS));
-        halves = _mm256_srli_epi32(halves, 23);
-        __m256i half = _mm256_srli_epi32(_mm256_sllv_epi32(_mm256_set1_epi32(1), halves), 1);
-        sum = _mm256_add_epi32(_mm256_slli_epi32(sum, 3), half);
-        sum = _mm256_srav_epi32(sum, halves);
+        const __m256i *halves = (const __m256i *)(a->halves + row * 2 * KERN_GROUPS);
+        __m256i h = _mm256_srli_epi32(_mm256_loadu_si256(halves), 23);
+        __mmask8 less =
+            _mm256_test_epi32_mask(_mm256_loadu_si256(halves + 1), _mm256_set1_epi32(-1));
+        __m256i half = _mm256_srli_epi32(_mm256_sllv_epi32(_mm256_set1_epi32(1), h), 1);
+        sum = _mm256_slli_epi32(sum, 2);
+        sum = _mm256_add_epi32(_mm256_add_epi32(sum, _mm256_mask_srai_epi32(sum, less, sum, 1)),
+                               half);
+        sum = _mm256_srav_epi32(sum, h);
         _mm_storeu_si128((__m128i *)(a->low + row * KERN_GROUPS), _mm256_cvtepi32_epi16(sum));
         by = _mm256_set1_ps(a->whole[row] * 0.125f);
     }

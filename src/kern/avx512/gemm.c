@@ -12,9 +12,9 @@
  * lie (no longer read in one stream, blocks come at little more than half the speed). */
 #include "simd_int.h"
 
-/* Up to STREAM_MAX tokens the processor fetches blocks best itself: asked to, it loses 10 %. But it stops
+/* Up to FEW tokens the processor fetches blocks best itself: asked to, it loses 10 %. But it stops
  * at the end of a page, so PAGE_LINES at the start of one are asked for (1: a little less, 16: too many). */
-enum { TOKENS = 6, STREAM_MAX = 2, PAGE = 4096, PAGE_LINES = 4 };
+enum { TOKENS = 6, PAGE = 4096, PAGE_LINES = 4 };
 
 /* What a token brings beside its bytes, from its sums of 16 columns. */
 struct side {
@@ -27,7 +27,7 @@ struct job {
     const struct kern_tile *t;
     const int8_t *q;        /* [tokens][256] */
     const float *scale;     /* [tokens][8] */
-    const uint32_t *halves; /* [tokens][8] */
+    const uint32_t *halves; /* [tokens][2][8] */
     const float *whole;     /* [tokens] */
     const int16_t *low;     /* [tokens][8] */
     const int32_t *start;   /* [tokens][16] */
@@ -45,6 +45,23 @@ struct kind {
     int bits, per;
     bool levels, halved;
 };
+
+ALWAYS __m512 halved(__m512 v, uint32_t exponent)
+{
+    return _mm512_castsi512_ps(
+        _mm512_sub_epi32(_mm512_castps_si512(v), _mm512_set1_epi32((int)exponent)));
+}
+
+/* Scales `row` of a tile times a token's, twice that of few tokens. */
+ALWAYS __m512 both_scales(const int T, const struct kern_tile *t, int row, int h,
+                          const uint32_t *halves)
+{
+    uint32_t by = halves[0], less = halves[KERN_GROUPS];
+    const char *at = (const char *)(t->scale[row] + 16 * h);
+    if (T > FEW) return halved(_mm512_load_ps((const float *)(at + less)), by);
+    __m512 ws = _mm512_load_ps((const float *)at);
+    return _mm512_add_ps(halved(ws, by), halved(ws, by + less / KERN_LESS * (1 << 23)));
+}
 
 ALWAYS void group(const int T, const struct kind k, const struct job *j, int g, __m512 acc[][2])
 {
@@ -66,19 +83,20 @@ ALWAYS void group(const int T, const struct kind k, const struct job *j, int g, 
                 dot[t][0] = _mm512_dpbusd_epi32(dot[t][0], w0, x);
                 dot[t][1] = _mm512_dpbusd_epi32(dot[t][1], w1, x);
             }
-            if (T <= STREAM_MAX && i % 2) in_order();
+            if (T <= FEW && i % 2) in_order();
         }
-        UNROLL for (int h = 0; h < 2; h++)
+        UNROLL for (int t = 0; t < T; t++)
         {
-            __m512 ws = _mm512_load_ps(j->t->scale[g * k.per + s] + 16 * h), v;
-            UNROLL for (int t = 0; t < T; t++)
+            size_t at = (size_t)(t * KERN_GROUPS + g);
+            const uint32_t *halves = j->halves + t * 2 * KERN_GROUPS + g;
+            UNROLL for (int h = 0; h < 2; h++)
             {
-                size_t at = (size_t)(t * KERN_GROUPS + g);
+                __m512 v;
                 if (k.halved)
-                    v = _mm512_castsi512_ps(_mm512_sub_epi32(
-                        _mm512_castps_si512(ws), _mm512_set1_epi32((int)j->halves[at])));
+                    v = both_scales(T, j->t, g * k.per + s, h, halves);
                 else
-                    v = _mm512_mul_ps(ws, _mm512_set1_ps(j->scale[at]));
+                    v = _mm512_mul_ps(_mm512_load_ps(j->t->scale[g * k.per + s] + 16 * h),
+                                      _mm512_set1_ps(j->scale[at]));
                 acc[t][h] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[t][h]), v, acc[t][h]);
             }
         }
@@ -106,9 +124,12 @@ ALWAYS void minimums(const int T, const struct job *j, __m512 acc[][2])
             sum[t][1] = _mm512_dpwssd_epi32(sum[t][1], m1, x);
         }
     }
-    UNROLL for (int t = 0; t < T; t++) UNROLL for (int h = 0; h < 2; h++) acc[t][h] =
-        _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[t][h]), _mm512_load_ps(j->t->dmin + 16 * h),
-                        acc[t][h]);
+    UNROLL for (int t = 0; t < T; t++) UNROLL for (int h = 0; h < 2; h++)
+    {
+        __m512 by = _mm512_load_ps(j->t->dmin + 16 * h);
+        if (T <= FEW) by = _mm512_add_ps(by, by);
+        acc[t][h] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[t][h]), by, acc[t][h]);
+    }
 }
 
 ALWAYS void tokens(const int T, const struct kind k, const struct job *j)
@@ -125,7 +146,8 @@ ALWAYS void tokens(const int T, const struct kind k, const struct job *j)
     if (integers && j->mins) minimums(T, j, acc);
     if (k.halved)
         UNROLL for (int t = 0; t < T; t++) UNROLL for (int h = 0; h < 2; h++) acc[t][h] =
-            _mm512_fmadd_ps(acc[t][h], _mm512_set1_ps(j->whole[t]), sum_so_far(j, t, h));
+            _mm512_fmadd_ps(acc[t][h], _mm512_set1_ps(j->whole[t] * (T <= FEW ? 0.5f : 1)),
+                            sum_so_far(j, t, h));
     for (int g = 0; !integers && j->mins && g < j->ng * k.per; g++) {
         __m512 m0 = _mm512_load_ps(j->t->min[g]), m1 = _mm512_load_ps(j->t->min[g] + 16);
         UNROLL for (int t = 0; t < T; t++)
@@ -220,9 +242,9 @@ static void gemm_u8(struct kern_out o, const struct kern_tile *t, const struct k
     struct side side;
     struct job j = {.o = o, .t = t, .start = none, .ng = ng, .mins = f->mins};
     j.next = (const char *)t->next;
-    j.next_bytes = n <= STREAM_MAX ? 0 : (t->next_bytes / pieces + 63) / 64 * 64;
+    j.next_bytes = n <= FEW ? 0 : (t->next_bytes / pieces + 63) / 64 * 64;
     if (f->levels) j.table = level_table(f->levels);
-    if (n <= STREAM_MAX) fetch_page_starts(t->next, t->next_bytes);
+    if (n <= FEW) fetch_page_starts(t->next, t->next_bytes);
     for (int i = 0; i < n; i += TOKENS) {
         size_t row = (size_t)kb * (size_t)a->m + (size_t)(t0 + i);
         int step = n - i < TOKENS ? n - i : TOKENS;
@@ -231,7 +253,7 @@ static void gemm_u8(struct kern_out o, const struct kern_tile *t, const struct k
         j.scale = a->scale + row * KERN_GROUPS;
         j.some = 0;
         for (int s = 0; s < step; s++) j.some |= a->some[row + (size_t)s];
-        j.halves = a->halves + row * KERN_GROUPS;
+        j.halves = a->halves + row * 2 * KERN_GROUPS;
         j.whole = a->whole + row;
         j.low = a->low + row * KERN_GROUPS;
         j.total = a->total + row * KERN_GROUPS;

@@ -142,6 +142,9 @@ ALWAYS bool has_low(const struct kern_fmt *f)
     return f->scale == KERN_SCALE_K && f->mins && f->group == KERN_GROUP;
 }
 
+/* Tokens whose products are bound by memory: nothing is made ready for them that they can do without. */
+enum { FEW = 2 };
+
 /* Scales and minimums of a block. */
 ALWAYS void scales_of(struct kern_tile *t, const struct kern_fmt *f, const uint8_t *p, int ng)
 {

@@ -18,12 +18,23 @@ ALWAYS void codes_all(const int bits, const int8_t *levels, uint8_t *out, const 
         }
 }
 
+ALWAYS void lesser_scales(struct kern_tile *t, int groups)
+{
+    for (int g = 0; g < groups; g++) UNROLL for (int h = 0; h < 2; h++)
+        {
+            __m512 v = _mm512_load_ps(t->scale[g] + 16 * h);
+            v = _mm512_mul_ps(v, _mm512_set1_ps(0.75f));
+            _mm512_store_ps(t->scale[KERN_K / 16 + g] + 16 * h, v);
+        }
+}
+
 static void unpack_u8(struct kern_tile *t, const struct kern_fmt *f, const uint8_t *block, int ng,
                       int n)
 {
     const uint8_t *p = block + kern_scale_bytes(f, ng);
     uint8_t *out = t->code[0][0];
     scales_of(t, f, block, ng);
+    if (f->scale == KERN_SCALE_K && n > FEW) lesser_scales(t, ng * KERN_GROUP / f->group);
     t->codes = p;
     t->bits = f->bits;
     bool planes = f->bits == 3 || f->bits == 5 || f->bits == 6;
