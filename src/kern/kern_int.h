@@ -3,6 +3,7 @@
 #define KERN_INT_H
 
 #include "kern.h"
+#include <string.h>
 
 void kern__ref_act(struct kern *k);
 void kern__ref_attn(struct kern *k);
@@ -49,6 +50,13 @@ static inline const float *kern__scales(const struct kern_attn *a)
 static inline const int16_t *kern__values(const struct kern_attn *a)
 {
     return (const int16_t *)((const char *)a->page + kern_page_values(a->d));
+}
+
+/* Scales are the same in pages of 8 bits and of 16. */
+static inline void kern__copy_scales(void *page, const void *page8, int d)
+{
+    memcpy((char *)page + kern_page_scales(d), (const char *)page8 + kern_page8_scales(d),
+           2 * KERN_PAGE * sizeof(float));
 }
 
 /* The pairs of keys of which some of n rows see one: from *lo to *hi - 1; false: none. */

@@ -250,10 +250,9 @@ static void page_i16(void *page, const void *page8, const void *next, int d)
             widen(to + 32, from + 32, m1);
         }
     }
-    from += 2 * kern_kv_groups(d) * KERN_PAGE;
-    memcpy(to, from, 2 * KERN_PAGE * sizeof(float));
-    from += 2 * KERN_PAGE * sizeof(float);
-    to += 2 * KERN_PAGE * sizeof(float) / sizeof *to;
+    kern__copy_scales(page, page8, d);
+    from = (const int8_t *)page8 + kern_page8_values(d);
+    to = (int16_t *)page + kern_page_values(d) / sizeof *to;
     for (int j = 0; j < KERN_PAGE; j += 2)
         for (int i = 0; i < d; i += 16, from += 32, to += 32) {
             const uint8_t *m = half + i / KERN_KV_GROUP * KERN_PAGE + j;

@@ -3,7 +3,6 @@
 #include "kern_int.h"
 
 #include <math.h>
-#include <string.h>
 
 /* Scores of row r to weights; the factor for what was gathered before. */
 static float soften(const struct kern_attn *a, int r, float *s)
@@ -100,8 +99,7 @@ static void page_i16(void *page, const void *page8, const void *next, int d)
     const uint8_t *half = (const uint8_t *)keys + (size_t)d * KERN_PAGE, *more = half;
     int16_t *k = page, *v = k + kern_page_values(d) / sizeof *v;
     (void)next;
-    memcpy((char *)page + kern_page_scales(d), keys + kern_page8_scales(d),
-           2 * KERN_PAGE * sizeof(float));
+    kern__copy_scales(page, page8, d);
     more += kern_kv_groups(d) * KERN_PAGE;
     for (int i = 0; i < d; i++)
         for (int j = 0; j < KERN_PAGE; j++) {
