@@ -25,6 +25,13 @@ ALWAYS __m512i line(const uint8_t *p)
     return _mm512_load_si512(p);
 }
 
+/* a | b, and no part of vpternlogd, which takes the multiply ports. */
+ALWAYS __m512i both(__m512i a, __m512i b)
+{
+    __asm__("" : "+v"(b));
+    return _mm512_or_si512(a, b);
+}
+
 ALWAYS __m512i bits_at(__m512i v, int shift, int mask)
 {
     if (shift > 0) v = _mm512_slli_epi16(v, shift);
@@ -51,11 +58,11 @@ ALWAYS __m512i code(const int bits, const bool levels, const uint8_t *p, int q, 
     }
     if (bits == 2 || bits == 3 || bits == 6) {
         __m512i v = bits_at(line(p + q / 4 * LINE), have - q % 4 * 2, 3 << have);
-        w = have ? _mm512_or_si512(w, v) : v;
+        w = have ? both(w, v) : v;
         p += quads / 4 * LINE;
         have += 2;
     }
-    if (bits == 3 || bits == 5) w = _mm512_or_si512(w, bits_at(line(p), have - q, 1 << have));
+    if (bits == 3 || bits == 5) w = both(w, bits_at(line(p), have - q, 1 << have));
     return w;
 }
 

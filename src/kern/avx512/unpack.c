@@ -5,7 +5,8 @@
 
 #include <limits.h>
 
-enum { MANY = 24 }; /* tokens */
+/* Tokens from which codes of 6 bits, and of 5 and 3, are taken apart once. */
+enum { MANY_6 = 13, MANY = 24 };
 
 ALWAYS void codes_all(const int bits, const int8_t *levels, uint8_t *out, const uint8_t *p, int ng)
 {
@@ -37,8 +38,8 @@ static void unpack_u8(struct kern_tile *t, const struct kern_fmt *f, const uint8
     if (f->scale == KERN_SCALE_K && n > FEW) lesser_scales(t, ng * KERN_GROUP / f->group);
     t->codes = p;
     t->bits = f->bits;
-    bool planes = f->bits == 3 || f->bits == 5 || f->bits == 6;
-    if (f->bits == 8 || n < (planes ? MANY : INT_MAX)) return;
+    int many = f->bits == 6 ? MANY_6 : f->bits == 3 || f->bits == 5 ? MANY : INT_MAX;
+    if (f->bits == 8 || n < many) return;
     t->codes = out;
     t->bits = 8;
     switch (f->bits) {
