@@ -4,7 +4,6 @@
 #include "cpu.h"
 #include "kern_int.h"
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 size_t kern_scale_bytes(const struct kern_fmt *f, int ng)
@@ -176,19 +175,6 @@ float kern__vector_scale(float max, float squares)
     float scale = max / (float)INT16_MAX, other = sqrtf(squares) / KERN_NORM_MAX;
     if (max < KERN_VECTOR_LEAST) return 0;
     return other > scale ? other : scale;
-}
-
-/* The least even multiplier with which none leaves int8: 260 at most. */
-void kern_to_i8(int8_t *q8, uint8_t *half, const int16_t *q, int d)
-{
-    for (int i = 0; i < d; i += KERN_KV_GROUP, half++) {
-        int most = 0;
-        for (int j = i; j < i + KERN_KV_GROUP; j++) most = most > abs(q[j]) ? most : abs(q[j]);
-        int by = (most + 2 * INT8_MAX - 1) / (2 * INT8_MAX);
-        float inv = by ? 0.5f / (float)by : 0;
-        for (int j = i; j < i + KERN_KV_GROUP; j++) q8[j] = (int8_t)lrintf((float)q[j] * inv);
-        *half = (uint8_t)by;
-    }
 }
 
 static float power(uint32_t halves, int sign)

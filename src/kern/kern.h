@@ -188,8 +188,6 @@ static inline size_t kern_page_bytes(int d, enum kern_kv kv)
     if (kv == KERN_KV_I8) return kern_page8_values(d) + (size_t)d * KERN_PAGE;
     return kern_page_values(d) + (size_t)d * KERN_PAGE * sizeof(int16_t);
 }
-/* 16-bit integers q[d] to q8 times 2 half, of each group. */
-void kern_to_i8(int8_t *q8, uint8_t *half /* [groups] */, const int16_t *q, int d);
 
 /* One page against m query rows: online softmax (Milakov and Gimelshein 2018). Row r sees keys lo[r] <= key <
  * hi[r] of the page; rows without one are left. */
@@ -239,10 +237,14 @@ struct kern {
                         const struct kern_act16 *a, int kb, int t0, int n);
 
     float (*to_i16)(int16_t *q, const float *x, int d); /* d a multiple of 16; the scale */
+    /* These integers to q8 times 2 half, of each group. */
+    void (*to_i8)(int8_t *q8, uint8_t *half /* [groups] */, const int16_t *q, int d);
     /* Weights of a page, times their values' scales, are 16-bit integers too, whose sum is 32767: what they
      * weigh is below 2^31. */
     void (*attn)(const struct kern_attn *a);
-    /* A page of 8 bits to one of 16, for attn; fetches the page that comes next, unless it is NULL. */
+    void (*attn_i8)(
+        const struct kern_attn *a); /* of pages of 8 bits, or NULL: page_i16, then attn */
+    /* A page of 8 bits to one of 16; fetches the page that comes next, unless it is NULL. */
     void (*page_i16)(void *page, const void *page8, const void *next, int d);
     void (*attn_f32)(const struct kern_attn *a);
 

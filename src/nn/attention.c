@@ -68,11 +68,11 @@ static void put_i8(const struct kern *kern, uint8_t *page, int d, int slot, cons
     int16_t q[KERN_D_MAX];
     int groups = kern_kv_groups(d);
     scale[slot] = kern->to_i16(q, k, d);
-    kern_to_i8(q8, half, q, d);
+    kern->to_i8(q8, half, q, d);
     for (int i = 0; i < d; i += 2) memcpy(keys + i * KERN_PAGE, q8 + i, 2 * sizeof *q8);
     for (int g = 0; g < groups; g++) more[g * KERN_PAGE] = half[g];
     scale[KERN_PAGE + slot] = kern->to_i16(q, v, d);
-    kern_to_i8(q8, half, q, d);
+    kern->to_i8(q8, half, q, d);
     for (int i = 0; i < d; i++) values[2 * i] = q8[i];
     for (int g = 0; g < groups; g++) more[(groups + g) * KERN_PAGE] = half[g];
 }
@@ -146,6 +146,7 @@ struct unit {
     const struct nn_span *span;
     int head, first, m;  /* KV head, first query of the span, rows */
     int pos, from, last; /* of the first query; pages that any row sees */
+    const void *then;    /* the first page of the unit that likely comes next, or NULL */
 };
 
 static int units_of(const struct attn_job *j, const struct nn_span *s)
@@ -192,6 +193,13 @@ static const void *page_of(const struct attn_job *j, const struct unit *u, int p
            (size_t)u->head * kern_page_bytes(j->kv->d_head, j->kv->kind);
 }
 
+static const void *first_page(const struct attn_job *j, long at)
+{
+    if (at >= j->units) return NULL;
+    struct unit u = unit_at(j, at);
+    return page_of(j, &u, u.from);
+}
+
 /* The unit's rows over those of its pages that lie in one segment. */
 static void segment(const struct attn_job *j, struct nn__worker *w, const struct unit *u, int seg,
                     struct part p)
@@ -218,18 +226,24 @@ static void segment(const struct attn_job *j, struct nn__worker *w, const struct
     }
     for (; page < end; page++) {
         a.page = page_of(j, u, page);
-        a.next = page + 1 < end ? page_of(j, u, page + 1) : NULL;
+        a.next = page < u->last ? page_of(j, u, page + 1) : u->then;
         for (int r = 0; r < u->m; r++) {
             int stop = end_of(j, u->span, u->pos, r), start = stop - window_of(j, stop);
             hi[r] = stop - page * KERN_PAGE < KERN_PAGE ? stop - page * KERN_PAGE : KERN_PAGE;
             lo[r] = start - page * KERN_PAGE > 0 ? start - page * KERN_PAGE : 0;
         }
-        if (j->kv->kind == KERN_KV_I8) {
+        if (j->kv->kind == KERN_KV_F32) {
+            kern->attn_f32(&a);
+        } else if (j->kv->kind == KERN_KV_I16) {
+            kern->attn(&a);
+        } else if (kern->attn_i8) {
+            kern->attn_i8(&a);
+        } else {
             kern->page_i16(w->page, a.page, a.next, d);
             a.page = w->page;
             a.next = NULL;
+            kern->attn(&a);
         }
-        (j->kv->kind == KERN_KV_F32 ? kern->attn_f32 : kern->attn)(&a);
     }
 }
 
@@ -316,11 +330,13 @@ static void work(void *arg, int worker)
     long at;
     while (!j->cut && (at = nn__next(j->nn, NN__UNITS, worker)) >= 0) {
         struct unit u = unit_at(j, at);
+        u.then = first_page(j, at + 1);
         whole_unit(j, w, &u);
     }
     if (!j->cut) return;
     while ((at = nn__next(j->nn, NN__UNITS, worker)) >= 0) {
         struct unit u = unit_at(j, at / j->cut);
+        u.then = first_page(j, at / j->cut + 1);
         int seg = u.from / SEGMENT + (int)(at % j->cut);
         if (seg > u.last / SEGMENT) continue;
         take_queries(j, w, &u);

@@ -624,6 +624,7 @@ static void test_all(struct nn *nn, const char *only)
     for (int d = 16; d <= KERN_D_MAX && chosen(only, "page_i16"); d += 16) {
         for (int kind = 0; kind < 5; kind++) test_to_i8(d, kind);
         test_page_i16(d);
+        for (int m = 1; k->attn_i8 && m <= KERN_ATTN_ROWS; m++) test_attn_i8(m, d);
     }
 }
 

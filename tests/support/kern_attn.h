@@ -157,16 +157,19 @@ static void test_to_i16(int d, int kind)
 static void test_to_i8(int d, int kind)
 {
     int16_t *q = guarded((size_t)d * 2);
-    int8_t *q8 = guarded((size_t)d);
+    int8_t *q8 = guarded((size_t)d), *want = guarded((size_t)d);
     int groups = kern_kv_groups(d), wild = (int)rng_below(&rng, (uint64_t)d);
-    uint8_t *half = guarded((size_t)groups);
+    uint8_t *half = guarded((size_t)groups), *want_half = guarded((size_t)groups);
     double squares = 0, squares8 = 0;
     for (int i = 0; i < d; i++) {
         int most = kind == 0 ? 0 : kind == 1 ? 40 : kind == 2 && i != wild ? 140 : INT16_MAX;
         q[i] = (int16_t)((int)rng_below(&rng, 2 * (uint64_t)most + 1) - most);
         if (kind == 3) q[i] = i % 2 ? INT16_MAX : -INT16_MAX;
     }
-    kern_to_i8(q8, half, q, d);
+    ref->to_i8(want, want_half, q, d);
+    k->to_i8(q8, half, q, d);
+    result(!memcmp(q8, want, (size_t)d) && !memcmp(half, want_half, (size_t)groups),
+           "d=%d kind %d differs", d, kind);
     for (int i = 0; i < d; i++) {
         int by = 2 * half[i / KERN_KV_GROUP], is = q8[i] * by;
         squares += (double)q[i] * q[i];
@@ -176,6 +179,7 @@ static void test_to_i8(int d, int kind)
     }
     result(sqrt(squares8) <= 1.016 * sqrt(squares) + 23, "d=%d kind %d: grows", d, kind);
     unguard(q, (size_t)d * 2), unguard(q8, (size_t)d), unguard(half, (size_t)groups);
+    unguard(want, (size_t)d), unguard(want_half, (size_t)groups);
 }
 
 /* A page of any bytes becomes the same on each level. */
@@ -188,6 +192,41 @@ static void test_page_i16(int d)
     k->page_i16(page[1], page8, page8, d);
     result(memcmp(page[0], page[1], bytes) == 0, "d=%d: a page of 8 bits differs", d);
     unguard(page8, from), unguard(page[0], bytes), unguard(page[1], bytes);
+}
+
+/* Attention over a page of 8 bits is to the bit that over the same in 16. */
+static void test_attn_i8(int m, int d)
+{
+    size_t from = kern_page_bytes(d, KERN_KV_I8), bytes = kern_page_bytes(d, KERN_KV_I16),
+           on = (size_t)(m * d), qn = (size_t)d * KERN_ATTN_ROWS;
+    uint8_t *page8 = guarded(from), *page = guarded(bytes);
+    int16_t *q = guarded(qn * 2);
+    float *out[2], scale[24], max[24], sum[24];
+    int lo[24], hi[24];
+    for (size_t i = 0; i < from; i++) page8[i] = (uint8_t)rng_u64(&rng);
+    for (size_t i = 0; i < qn; i++) q[i] = (int16_t)rng_u64(&rng);
+    for (int i = 0; i < 2 * KERN_PAGE; i++)
+        ((float *)(page8 + kern_page8_scales(d)))[i] = 1e-9f * uniform(1);
+    for (int r = 0; r < m; r++) {
+        lo[r] = (int)rng_below(&rng, 16);
+        hi[r] = 1 + (int)rng_below(&rng, 32);
+        scale[r] = 1;
+    }
+    ref->page_i16(page, page8, NULL, d);
+    struct kern_attn a = {.m = m, .d = d, .q = q, .q_scale = scale, .lo = lo, .hi = hi};
+    a.max = max, a.sum = sum;
+    for (int i = 0; i < 2; i++) {
+        for (int r = 0; r < m; r++) max[r] = -INFINITY, sum[r] = 0;
+        a.out = out[i] = output(on + 64) + 32;
+        memset(a.out, 0, on * sizeof *a.out);
+        a.page = i ? (const void *)page8 : page;
+        a.next = i ? page8 : NULL;
+        (i ? k->attn_i8 : k->attn)(&a);
+    }
+    result(memcmp(out[0], out[1], on * 4) == 0, "m=%d d=%d differ", m, d);
+    result(untouched(out[1] - 32, 32) && untouched(out[1] + on, 32), "writes outside its output");
+    for (int i = 0; i < 2; i++) unguard(out[i] - 32, (on + 64) * 4);
+    unguard(page8, from), unguard(page, bytes), unguard(q, qn * 2);
 }
 
 #endif

@@ -7,26 +7,24 @@
 
 #include <math.h>
 
-enum { SCALE_LINES = 4 };
-
 /* Into the second cache: the first has not enough lines under way to keep memory busy. */
 ALWAYS void fetch_on(const char *p, int lines)
 {
     for (int i = 0; i < lines; i++) _mm_prefetch(p + 64 * i, _MM_HINT_T1);
 }
 
-/* Beside the scores what comes after the keys is fetched. */
+/* Beside them the next page's keys and scales are fetched. */
 ALWAYS void scores(const int R, const struct kern_attn *a, int r, __m256i (*s)[4])
 {
     const int16_t *keys = a->page, *q = a->q + 2 * r;
-    const char *scales = (const char *)kern__scales(a), *values = (const char *)kern__values(a);
+    const char *next = r == 0 ? a->next : NULL;
     __m256i acc[3][4];
     UNROLL for (int j = 0; j < R; j++) UNROLL for (int h = 0; h < 4; h++) acc[j][h] =
         _mm256_setzero_si256();
-    if (r == 0) fetch_on(scales, SCALE_LINES);
+    if (next) fetch_on(next + kern_page_scales(a->d), 2 * KERN_PAGE * sizeof(float) / 64);
     for (int i = 0; i < a->d; i += 2, keys += 2 * KERN_PAGE, q += 2 * KERN_ATTN_ROWS) {
         __m256i x[3];
-        if (r == 0) fetch_on(values + 64 * i, 2); /* they have as many lines */
+        if (next) fetch_on(next + 64 * i, 2);
         UNROLL for (int j = 0; j < R; j++) x[j] = pair(q + 2 * j);
         UNROLL for (int h = 0; h < 4; h++)
         {
@@ -113,19 +111,20 @@ static void soften(const struct kern_attn *a, int r, int n, __m256i (*s)[4],
 }
 
 /* What the values add: weights w, each row's with a step of its own, what was there before times
- * shrink. Beside them the next page's keys are fetched. */
+ * shrink. Beside them the next page's values are fetched, all of them. */
 ALWAYS void values(const int R, const struct kern_attn *a, int r, const int16_t (*w)[KERN_PAGE],
                    const float *step, const float *shrink)
 {
-    const char *next = r == 0 ? a->next : NULL;
+    const char *next = r == 0 && a->next ? (const char *)a->next + kern_page_values(a->d) : NULL;
     int lo, hi;
     if (!kern__pairs_seen(a, r, R, &lo, &hi)) return;
     for (int i = 0; i < a->d; i += 16) {
         __m256i acc[6][2];
         UNROLL for (int j = 0; j < R; j++) acc[j][0] = acc[j][1] = _mm256_setzero_si256();
-        for (int p = lo; p < hi; p++) {
+        for (int p = 0; p < KERN_PAGE / 2; p++) {
             const int16_t *v = kern__values(a) + 2 * (p * a->d + i);
             if (next) fetch_on(next + 64 * (i + p), 1);
+            if (p < lo || p >= hi) continue;
             UNROLL for (int j = 0; j < R; j++)
             {
                 __m256i x = pair(w[r + j] + 2 * p);
@@ -180,6 +179,29 @@ static float to_i16(int16_t *q, const float *x, int d)
     return scale;
 }
 
+/* The least even multiplier with which none leaves int8, as in ref/. */
+static void to_i8(int8_t *q8, uint8_t *half, const int16_t *q, int d)
+{
+    for (int i = 0; i < d; i += KERN_KV_GROUP, half++) {
+        __m256i v = _mm256_loadu_si256((const __m256i *)(q + i)), a = _mm256_abs_epi16(v);
+        __m128i most = _mm_max_epu16(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+        most = _mm_minpos_epu16(_mm_xor_si128(most, _mm_set1_epi32(-1))); /* of what they lack */
+        int by = (UINT16_MAX - _mm_extract_epi16(most, 0) + 2 * INT8_MAX - 1) / (2 * INT8_MAX);
+        const __m256 inv = _mm256_set1_ps(by ? 0.5f / (float)by : 0);
+        __m256i n[2];
+        UNROLL for (int h = 0; h < 2; h++)
+        {
+            __m128i x = h ? _mm256_extracti128_si256(v, 1) : _mm256_castsi256_si128(v);
+            n[h] = _mm256_cvtps_epi32(
+                _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(x)), inv));
+        }
+        n[0] = _mm256_permute4x64_epi64(_mm256_packs_epi32(n[0], n[1]), 0xd8);
+        _mm_storeu_si128((__m128i *)(q8 + i), _mm_packs_epi16(_mm256_castsi256_si128(n[0]),
+                                                              _mm256_extracti128_si256(n[0], 1)));
+        *half = (uint8_t)by;
+    }
+}
+
 /* 8 pairs of bytes, each times one of m. */
 ALWAYS void widen(int16_t *to, const int8_t *from, __m256i m)
 {
@@ -219,6 +241,7 @@ static void page_i16(void *page, const void *page8, const void *next, int d)
 void kern__avx2_attn(struct kern *k)
 {
     k->to_i16 = to_i16;
+    k->to_i8 = to_i8;
     k->page_i16 = page_i16;
     k->attn = attn;
 }

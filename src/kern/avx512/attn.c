@@ -8,7 +8,7 @@
 
 #include <math.h>
 
-enum { ROWS = 12 /* at a time at most */, SCALE_LINES = 4 };
+enum { ROWS = 12 /* at a time at most */ };
 
 /* Into the second cache: the first has not enough lines under way to keep memory busy. */
 ALWAYS void fetch(const char *p, int lines)
@@ -16,17 +16,47 @@ ALWAYS void fetch(const char *p, int lines)
     for (int i = 0; i < lines; i++) _mm_prefetch(p + 64 * i, _MM_HINT_T1);
 }
 
-/* Beside the scores what comes after the keys is fetched. */
-ALWAYS void scores(const int R, const struct kern_attn *a, int r, __m512i (*s)[2])
+/* Where the parts of a page begin, in bytes. */
+ALWAYS size_t scales_at(const bool i8, int d)
 {
-    const int16_t *keys = a->page, *q = a->q + 2 * r;
-    const char *scales = (const char *)kern__scales(a), *values = (const char *)kern__values(a);
-    __m512i acc[ROWS][2];
+    return i8 ? kern_page8_scales(d) : kern_page_scales(d);
+}
+ALWAYS size_t values_at(const bool i8, int d)
+{
+    return i8 ? kern_page8_values(d) : kern_page_values(d);
+}
+
+/* 16 pairs of a page at p; of 8 bits each times one of m. */
+ALWAYS __m512i pairs(const bool i8, const char *p, __m512i m)
+{
+    if (!i8) return _mm512_load_si512(p);
+    return _mm512_mullo_epi16(_mm512_cvtepi8_epi16(_mm256_load_si256((const __m256i *)p)), m);
+}
+
+/* Multipliers of 16 keys, for both of a pair. */
+ALWAYS __m512i for_pairs(const uint8_t *half)
+{
+    __m512i m = _mm512_cvtepu8_epi32(_mm_load_si128((const __m128i *)half));
+    return _mm512_or_si512(_mm512_slli_epi32(m, 1), _mm512_slli_epi32(m, 17));
+}
+
+/* Beside them the next page's keys are fetched. */
+ALWAYS void scores(const int R, const bool i8, const struct kern_attn *a, int r, __m512i (*s)[2])
+{
+    enum { PAIRS = KERN_KV_GROUP / 2 };
+    const int line = i8 ? 64 : 128; /* bytes of pairs of 32 keys */
+    const char *keys = a->page, *next = r == 0 ? a->next : NULL;
+    const uint8_t *half = (const uint8_t *)keys + (size_t)a->d * KERN_PAGE;
+    const int16_t *q = a->q + 2 * r;
+    __m512i acc[ROWS][2], m[2] = {0};
     UNROLL for (int j = 0; j < R; j++) acc[j][0] = acc[j][1] = _mm512_setzero_si512();
-    if (r == 0) fetch(scales, SCALE_LINES);
-    for (int i = 0; i < a->d; i += 2, keys += 2 * KERN_PAGE, q += 2 * KERN_ATTN_ROWS) {
-        if (r == 0) fetch(values + 64 * i, 2); /* they have as many lines */
-        __m512i k0 = _mm512_load_si512(keys), k1 = _mm512_load_si512(keys + KERN_PAGE);
+    for (int i = 0; i < a->d / 2; i++, keys += line, q += 2 * KERN_ATTN_ROWS) {
+        if (next) fetch(next + line * i, line / 64);
+        if (i8 && i % PAIRS == 0) {
+            UNROLL for (int h = 0; h < 2; h++) m[h] = for_pairs(half + 16 * h);
+            half += KERN_PAGE;
+        }
+        __m512i k0 = pairs(i8, keys, m[0]), k1 = pairs(i8, keys + line / 2, m[1]);
         UNROLL for (int j = 0; j < R; j++)
         {
             __m512i x = pair(q + 2 * j);
@@ -38,21 +68,31 @@ ALWAYS void scores(const int R, const struct kern_attn *a, int r, __m512i (*s)[2
 }
 
 /* What the values add: weights w, each row's with a step of its own, what was there before times
- * shrink. Dimensions i .. i + 16 V - 1, pairs of keys from lo to hi; beside them the next page's keys are
- * fetched. */
-ALWAYS void some_values(const int R, const int V, const struct kern_attn *a, int r,
+ * shrink. Dimensions i .. i + 16 V - 1, pairs of keys from lo to hi; beside them the next page's values
+ * are fetched, all of them. */
+ALWAYS void some_values(const int R, const int V, const bool i8, const struct kern_attn *a, int r,
                         const int16_t (*w)[KERN_PAGE], const float *step, const float *shrink,
                         int lo, int hi, int i)
 {
-    const int16_t *values = kern__values(a) + 2 * i;
-    const char *next = r == 0 && a->next ? (const char *)a->next + 64 * i : NULL;
+    const int line = i8 ? 32 : 64; /* bytes of 16 pairs */
+    const char *values = (const char *)a->page + values_at(i8, a->d) + line * i / 16;
+    const char *next =
+        r == 0 && a->next ? (const char *)a->next + values_at(i8, a->d) + line * i : NULL;
+    const uint8_t *half = (const uint8_t *)a->page +
+                          (size_t)(a->d + kern_kv_groups(a->d) + i / KERN_KV_GROUP) * KERN_PAGE;
     __m512i acc[ROWS][4];
     UNROLL for (int j = 0; j < R; j++) UNROLL for (int k = 0; k < V; k++) acc[j][k] =
         _mm512_setzero_si512();
-    for (int p = lo; p < hi; p++) {
-        if (next) fetch(next + 64 * V * p, V);
+    for (int p = 0; p < KERN_PAGE / 2; p++) {
+        if (next) fetch(next + line * V * p, (line * V + 63) / 64);
+        if (p < lo || p >= hi) continue;
         __m512i v[4];
-        UNROLL for (int k = 0; k < V; k++) v[k] = _mm512_load_si512(values + 2 * p * a->d + 32 * k);
+        UNROLL for (int k = 0; k < V; k++)
+        {
+            const uint8_t *m = half + k * KERN_PAGE + 2 * p;
+            __m512i by = i8 ? _mm512_set1_epi32(m[0] << 1 | m[1] << 17) : _mm512_setzero_si512();
+            v[k] = pairs(i8, values + line * (p * a->d / 16 + k), by);
+        }
         UNROLL for (int j = 0; j < R; j++)
         {
             __m512i x = pair(w[j] + 2 * p);
@@ -68,13 +108,14 @@ ALWAYS void some_values(const int R, const int V, const struct kern_attn *a, int
     }
 }
 
-ALWAYS void values(const int R, const struct kern_attn *a, int r, const int16_t (*w)[KERN_PAGE],
-                   const float *step, const float *shrink, int lo, int hi)
+ALWAYS void values(const int R, const bool i8, const struct kern_attn *a, int r,
+                   const int16_t (*w)[KERN_PAGE], const float *step, const float *shrink, int lo,
+                   int hi)
 {
     const int V = R > 6 ? 2 : 4;
     int i = 0;
-    for (; i + 16 * V <= a->d; i += 16 * V) some_values(R, V, a, r, w, step, shrink, lo, hi, i);
-    for (; i < a->d; i += 16) some_values(R, 1, a, r, w, step, shrink, lo, hi, i);
+    for (; i + 16 * V <= a->d; i += 16 * V) some_values(R, V, i8, a, r, w, step, shrink, lo, hi, i);
+    for (; i < a->d; i += 16) some_values(R, 1, i8, a, r, w, step, shrink, lo, hi, i);
 }
 
 static __m512 cap16(__m512 s, float cap)
@@ -117,10 +158,10 @@ static uint32_t below(int n)
 }
 
 /* Scores to weights w; what they weigh, and the factor for what was gathered before. */
-ALWAYS void soften(const int R, const struct kern_attn *a, int r, __m512i (*s)[2],
+ALWAYS void soften(const int R, const bool i8, const struct kern_attn *a, int r, __m512i (*s)[2],
                    int16_t (*w)[KERN_PAGE], float *step, float *shrink)
 {
-    const float *scale = kern__scales(a);
+    const float *scale = (const float *)((const char *)a->page + scales_at(i8, a->d));
     const __m512 none = _mm512_set1_ps(-INFINITY);
     const __m512i order = _mm512_set_epi64(7, 5, 3, 1, 6, 4, 2, 0);
     const __mmask16 here = first_n(R);
@@ -174,27 +215,41 @@ ALWAYS void soften(const int R, const struct kern_attn *a, int r, __m512i (*s)[2
     }
 }
 
-ALWAYS void rows(const int R, const struct kern_attn *a, int r)
+ALWAYS void rows(const int R, const bool i8, const struct kern_attn *a, int r)
 {
     int lo, hi;
     __m512i s[ROWS][2];
     _Alignas(64) int16_t w[ROWS][KERN_PAGE];
     _Alignas(64) float step[16], shrink[16];
     if (!kern__pairs_seen(a, r, R, &lo, &hi)) return;
-    scores(R, a, r, s);
-    soften(R, a, r, s, w, step, shrink);
-    values(R, a, r, w, step, shrink, lo, hi);
+    scores(R, i8, a, r, s);
+    if (r == 0 && a->next) {
+        size_t from = (size_t)a->d * KERN_PAGE * (i8 ? 1 : 2), end = values_at(i8, a->d);
+        fetch((const char *)a->next + from, (int)(end - from) / 64);
+    }
+    soften(R, i8, a, r, s, w, step, shrink);
+    values(R, i8, a, r, w, step, shrink, lo, hi);
+}
+
+ALWAYS void all_rows(const bool i8, const struct kern_attn *a)
+{
+    int r = 0;
+    for (; a->m - r >= ROWS; r += ROWS) rows(ROWS, i8, a, r);
+    for (; a->m - r >= 8; r += 8) rows(8, i8, a, r);
+    for (; a->m - r >= 6; r += 6) rows(6, i8, a, r);
+    for (; a->m - r >= 4; r += 4) rows(4, i8, a, r);
+    for (; a->m - r >= 3; r += 3) rows(3, i8, a, r);
+    for (; a->m - r >= 1; r += 1) rows(1, i8, a, r);
 }
 
 static void attn(const struct kern_attn *a)
 {
-    int r = 0;
-    for (; a->m - r >= ROWS; r += ROWS) rows(ROWS, a, r);
-    for (; a->m - r >= 8; r += 8) rows(8, a, r);
-    for (; a->m - r >= 6; r += 6) rows(6, a, r);
-    for (; a->m - r >= 4; r += 4) rows(4, a, r);
-    for (; a->m - r >= 3; r += 3) rows(3, a, r);
-    for (; a->m - r >= 1; r += 1) rows(1, a, r);
+    all_rows(false, a);
+}
+
+static void attn_i8(const struct kern_attn *a)
+{
+    all_rows(true, a);
 }
 
 static float to_i16(int16_t *q, const float *x, int d)
@@ -223,46 +278,9 @@ static float to_i16(int16_t *q, const float *x, int d)
     return scale;
 }
 
-/* 16 pairs of bytes, each times one of m. */
-ALWAYS void widen(int16_t *to, const int8_t *from, __m512i m)
-{
-    __m512i v = _mm512_cvtepi8_epi16(_mm256_load_si256((const __m256i *)from));
-    _mm512_store_si512(to, _mm512_mullo_epi16(v, m));
-}
-
-/* Multipliers of 16 keys, for both of a pair. */
-ALWAYS __m512i for_pairs(const uint8_t *half)
-{
-    __m512i m = _mm512_cvtepu8_epi32(_mm_load_si128((const __m128i *)half));
-    return _mm512_or_si512(_mm512_slli_epi32(m, 1), _mm512_slli_epi32(m, 17));
-}
-
-static void page_i16(void *page, const void *page8, const void *next, int d)
-{
-    const int8_t *from = page8;
-    const uint8_t *half = (const uint8_t *)from + (size_t)d * KERN_PAGE;
-    int16_t *to = page;
-    if (next) fetch(next, (int)((kern_page_bytes(d, KERN_KV_I8) + 63) / 64));
-    for (int g = 0; g < d; g += KERN_KV_GROUP, half += KERN_PAGE) {
-        __m512i m0 = for_pairs(half), m1 = for_pairs(half + 16);
-        for (int i = 0; i < KERN_KV_GROUP; i += 2, from += 64, to += 64) {
-            widen(to, from, m0);
-            widen(to + 32, from + 32, m1);
-        }
-    }
-    kern__copy_scales(page, page8, d);
-    from = (const int8_t *)page8 + kern_page8_values(d);
-    to = (int16_t *)page + kern_page_values(d) / sizeof *to;
-    for (int j = 0; j < KERN_PAGE; j += 2)
-        for (int i = 0; i < d; i += 16, from += 32, to += 32) {
-            const uint8_t *m = half + i / KERN_KV_GROUP * KERN_PAGE + j;
-            widen(to, from, _mm512_set1_epi32(m[0] << 1 | m[1] << 17));
-        }
-}
-
 void kern__avx512_attn(struct kern *k)
 {
     k->to_i16 = to_i16;
-    k->page_i16 = page_i16;
     k->attn = attn;
+    k->attn_i8 = attn_i8;
 }

@@ -3,6 +3,7 @@
 #include "kern_int.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 /* Scores of row r to weights; the factor for what was gathered before. */
 static float soften(const struct kern_attn *a, int r, float *s)
@@ -93,6 +94,19 @@ static float to_i16(int16_t *q, const float *x, int d)
     return scale;
 }
 
+/* The least even multiplier with which none leaves int8: 260 at most. */
+static void to_i8(int8_t *q8, uint8_t *half, const int16_t *q, int d)
+{
+    for (int i = 0; i < d; i += KERN_KV_GROUP, half++) {
+        int most = 0;
+        for (int j = i; j < i + KERN_KV_GROUP; j++) most = most > abs(q[j]) ? most : abs(q[j]);
+        int by = (most + 2 * INT8_MAX - 1) / (2 * INT8_MAX);
+        float inv = by ? 0.5f / (float)by : 0;
+        for (int j = i; j < i + KERN_KV_GROUP; j++) q8[j] = (int8_t)lrintf((float)q[j] * inv);
+        *half = (uint8_t)by;
+    }
+}
+
 static void page_i16(void *page, const void *page8, const void *next, int d)
 {
     const int8_t *keys = page8, *values = keys + kern_page8_values(d);
@@ -113,6 +127,7 @@ static void page_i16(void *page, const void *page8, const void *next, int d)
 void kern__ref_attn(struct kern *k)
 {
     k->to_i16 = to_i16;
+    k->to_i8 = to_i8;
     k->page_i16 = page_i16;
     k->attn = attn;
     k->attn_f32 = attn_f32;
