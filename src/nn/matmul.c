@@ -71,7 +71,8 @@ static void start_rows(float *out, const float *bias, const float *was, size_t l
 
 /* o's rows += panel p of m . rounded rows from .. from + n - 1. Until the last block sums lie beside the
  * output, whose rows are so far apart that they share few places of the caches; without o.to they stay
- * there. */
+ * there. What is written at the end is fetched at the start (writing past the caches instead costs the
+ * readers of a large vocabulary more). */
 static void add_panel(struct job *j, struct nn__worker *w, const struct nn_mat *m, int64_t p,
                       struct kern_out o, float *beside, int from, int n)
 {
@@ -81,6 +82,8 @@ static void add_panel(struct job *j, struct nn__worker *w, const struct nn_mat *
     size_t full = kern_block_bytes(f, KERN_GROUPS), bytes;
     float *to = o.to;
     size_t ld = o.ld;
+    for (int t = 0; to && t < n; t++)
+        for (int r = 0; r < KERN_ROWS; r += 16) __builtin_prefetch(to + (size_t)t * ld + r, 1);
     for (int64_t at = 0; at < j->k; at += KERN_K) {
         int ng = groups_at(j->k, at);
         bool last = to && j->k - at <= KERN_K;
