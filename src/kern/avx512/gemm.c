@@ -20,6 +20,7 @@ enum { TOKENS = 6, PAGE = 4096, PAGE_LINES = 4 };
 struct side {
     _Alignas(64) int32_t start[TOKENS][16]; /* -bias * sum; a group of 32 has the even ones */
     float total[TOKENS][16];                /* scale * sum of 16 */
+    float share[FEW][KERN_GROUPS];
 };
 
 struct job {
@@ -28,6 +29,7 @@ struct job {
     const int8_t *q;        /* [tokens][256] */
     const float *scale;     /* [tokens][8] */
     const uint32_t *halves; /* [tokens][2][8] */
+    const float *share;     /* of few tokens, [tokens][8]: what halves stand for */
     const float *whole;     /* [tokens] */
     const int16_t *low;     /* [tokens][8] */
     const int32_t *start;   /* [tokens][16] */
@@ -52,15 +54,16 @@ ALWAYS __m512 halved(__m512 v, uint32_t exponent)
         _mm512_sub_epi32(_mm512_castps_si512(v), _mm512_set1_epi32((int)exponent)));
 }
 
-/* Scales `row` of a tile times a token's, twice that of few tokens. */
-ALWAYS __m512 both_scales(const int T, const struct kern_tile *t, int row, int h,
-                          const uint32_t *halves)
+/* Scales `row` of a tile times token t's share of its whole in group g. Few tokens leave the multiply ports
+ * idle and have no second table; the product is the same, and exact. */
+ALWAYS __m512 both_scales(const int T, const struct job *j, int row, int h, int t, int g)
 {
-    uint32_t by = halves[0], less = halves[KERN_GROUPS];
-    const char *at = (const char *)(t->scale[row] + 16 * h);
-    if (T > FEW) return halved(_mm512_load_ps((const float *)(at + less)), by);
-    __m512 ws = _mm512_load_ps((const float *)at);
-    return _mm512_add_ps(halved(ws, by), halved(ws, by + less / KERN_LESS * (1 << 23)));
+    const char *at = (const char *)(j->t->scale[row] + 16 * h);
+    const uint32_t *halves = j->halves + t * 2 * KERN_GROUPS + g;
+    if (T > FEW)
+        return halved(_mm512_load_ps((const float *)(at + halves[KERN_GROUPS])), halves[0]);
+    return _mm512_mul_ps(_mm512_load_ps((const float *)at),
+                         _mm512_set1_ps(j->share[t * KERN_GROUPS + g]));
 }
 
 ALWAYS void group(const int T, const struct kind k, const struct job *j, int g, __m512 acc[][2])
@@ -88,12 +91,11 @@ ALWAYS void group(const int T, const struct kind k, const struct job *j, int g, 
         UNROLL for (int t = 0; t < T; t++)
         {
             size_t at = (size_t)(t * KERN_GROUPS + g);
-            const uint32_t *halves = j->halves + t * 2 * KERN_GROUPS + g;
             UNROLL for (int h = 0; h < 2; h++)
             {
                 __m512 v;
                 if (k.halved)
-                    v = both_scales(T, j->t, g * k.per + s, h, halves);
+                    v = both_scales(T, j, g * k.per + s, h, t, g);
                 else
                     v = _mm512_mul_ps(_mm512_load_ps(j->t->scale[g * k.per + s] + 16 * h),
                                       _mm512_set1_ps(j->scale[at]));
@@ -126,9 +128,8 @@ ALWAYS void minimums(const int T, const struct job *j, __m512 acc[][2])
     }
     UNROLL for (int t = 0; t < T; t++) UNROLL for (int h = 0; h < 2; h++)
     {
-        __m512 by = _mm512_load_ps(j->t->dmin + 16 * h);
-        if (T <= FEW) by = _mm512_add_ps(by, by);
-        acc[t][h] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[t][h]), by, acc[t][h]);
+        acc[t][h] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[t][h]),
+                                    _mm512_load_ps(j->t->dmin + 16 * h), acc[t][h]);
     }
 }
 
@@ -146,8 +147,7 @@ ALWAYS void tokens(const int T, const struct kind k, const struct job *j)
     if (integers && j->mins) minimums(T, j, acc);
     if (k.halved)
         UNROLL for (int t = 0; t < T; t++) UNROLL for (int h = 0; h < 2; h++) acc[t][h] =
-            _mm512_fmadd_ps(acc[t][h], _mm512_set1_ps(j->whole[t] * (T <= FEW ? 0.5f : 1)),
-                            sum_so_far(j, t, h));
+            _mm512_fmadd_ps(acc[t][h], _mm512_set1_ps(j->whole[t]), sum_so_far(j, t, h));
     for (int g = 0; !integers && j->mins && g < j->ng * k.per; g++) {
         __m512 m0 = _mm512_load_ps(j->t->min[g]), m1 = _mm512_load_ps(j->t->min[g] + 16);
         UNROLL for (int t = 0; t < T; t++)
@@ -224,6 +224,18 @@ ALWAYS void fill_total(struct side *s, const float *scale, const int32_t *sum, i
     }
 }
 
+ALWAYS void fill_share(struct side *s, const uint32_t *halves, int n)
+{
+    for (int t = 0; t < n; t++, halves += 2 * KERN_GROUPS) {
+        __m256i h = _mm256_loadu_si256((const __m256i *)halves),
+                less = _mm256_loadu_si256((const __m256i *)halves + 1);
+        __mmask8 some = _mm256_test_epi32_mask(less, less);
+        __m256 by = _mm256_mask_mov_ps(_mm256_set1_ps(1), some, _mm256_set1_ps(0.75f));
+        h = _mm256_sub_epi32(_mm256_castps_si256(by), h);
+        _mm256_storeu_ps(s->share[t], _mm256_castsi256_ps(h));
+    }
+}
+
 ALWAYS void fetch_page_starts(const void *next, size_t bytes)
 {
     uintptr_t from = (uintptr_t)next, page = (from + PAGE - 1) / PAGE * PAGE;
@@ -257,6 +269,10 @@ static void gemm_u8(struct kern_out o, const struct kern_tile *t, const struct k
         j.whole = a->whole + row;
         j.low = a->low + row * KERN_GROUPS;
         j.total = a->total + row * KERN_GROUPS;
+        if (step <= FEW && a->halved) {
+            fill_share(&side, j.halves, step);
+            j.share = side.share[0];
+        }
         if (bias) {
             fill_start(&side, f, bias, sum, step);
             j.start = side.start[0];
