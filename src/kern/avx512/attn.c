@@ -3,7 +3,8 @@
  * other, so neither product needs a shuffle. In decode it is bound by reading the page, in prefill by
  * vpdpwssd, at twice the rate of float32; softmax is a third beside it, for which the lanes of 12 rows
  * are summed at once. Rejected: BF16 pairs with vdpbf16ps, the same rate, but 8 bits of mantissa cost
- * accuracy where keys carry large biases; F16 in float32, half the rate and less exact. */
+ * accuracy where keys carry large biases; F16 in float32, half the rate and less exact. Pages of 8 bits are
+ * widened in registers, a conversion and a multiply for 16 pairs. */
 #include "simd_int.h"
 
 #include <math.h>

@@ -269,7 +269,7 @@ static void gemm_u8(struct kern_out o, const struct kern_tile *t, const struct k
         j.whole = a->whole + row;
         j.low = a->low + row * KERN_GROUPS;
         j.total = a->total + row * KERN_GROUPS;
-        if (step <= FEW && a->halved) {
+        if (step <= FEW && f->scale == KERN_SCALE_K) {
             fill_share(&side, j.halves, step);
             j.share = side.share[0];
         }
