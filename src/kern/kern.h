@@ -242,8 +242,8 @@ struct kern {
     /* Weights of a page, times their values' scales, are 16-bit integers too, whose sum is 32767: what they
      * weigh is below 2^31. */
     void (*attn)(const struct kern_attn *a);
-    void (*attn_i8)(
-        const struct kern_attn *a); /* of pages of 8 bits, or NULL: page_i16, then attn */
+    /* Of pages of 8 bits; NULL: page_i16, then attn. */
+    void (*attn_i8)(const struct kern_attn *a);
     /* A page of 8 bits to one of 16; fetches the page that comes next, unless it is NULL. */
     void (*page_i16)(void *page, const void *page8, const void *next, int d);
     void (*attn_f32)(const struct kern_attn *a);

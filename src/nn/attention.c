@@ -336,9 +336,9 @@ static void work(void *arg, int worker)
     if (!j->cut) return;
     while ((at = nn__next(j->nn, NN__UNITS, worker)) >= 0) {
         struct unit u = unit_at(j, at / j->cut);
-        u.then = first_page(j, at / j->cut + 1);
         int seg = u.from / SEGMENT + (int)(at % j->cut);
         if (seg > u.last / SEGMENT) continue;
+        u.then = first_page(j, at / j->cut + 1);
         take_queries(j, w, &u);
         segment(j, w, &u, seg, part_at(j, at / j->cut, at % j->cut));
     }
