@@ -189,8 +189,8 @@ static inline size_t kern_page_bytes(int d, enum kern_kv kv)
     return kern_page_values(d) + (size_t)d * KERN_PAGE * sizeof(int16_t);
 }
 
-/* One page against m query rows: online softmax (Milakov and Gimelshein 2018). Row r sees keys lo[r] <= key <
- * hi[r] of the page; rows without one are left. */
+/* One page against m query rows: online softmax (Milakov and Gimelshein 2018) to base 2, so a key weighs
+ * 2^score. Row r sees keys lo[r] <= key < hi[r] of the page; rows without one are left. */
 struct kern_attn {
     int m, d;             /* m <= KERN_ATTN_ROWS, d a multiple of 16, <= KERN_D_MAX */
     const int16_t *q;     /* [d / 2][KERN_ATTN_ROWS][2] */

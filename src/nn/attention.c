@@ -9,6 +9,8 @@
 #include <math.h>
 #include <string.h>
 
+#define LOG2_E 1.44269504f /* kernels take scores to base 2 */
+
 size_t nn_kv_page_bytes(const struct nn_kv *kv)
 {
     return (size_t)kv->heads * kern_page_bytes(kv->d_head, kv->kind);
@@ -215,7 +217,7 @@ static void segment(const struct attn_job *j, struct nn__worker *w, const struct
                           .q_f32 = w->q_f32,
                           .lo = lo,
                           .hi = hi,
-                          .softcap = j->a->softcap,
+                          .softcap = j->a->softcap * LOG2_E,
                           .max = p.max,
                           .sum = p.sum,
                           .out = p.out};
@@ -253,7 +255,7 @@ static void join(struct part all, struct part more, int m, int d)
     for (int r = 0; r < m; r++) {
         if (more.sum[r] == 0) continue;
         float max = fmaxf(all.max[r], more.max[r]);
-        float x = all.sum[r] == 0 ? 0 : expf(all.max[r] - max), y = expf(more.max[r] - max);
+        float x = all.sum[r] == 0 ? 0 : exp2f(all.max[r] - max), y = exp2f(more.max[r] - max);
         all.max[r] = max;
         all.sum[r] = all.sum[r] * x + more.sum[r] * y;
         for (int i = 0; i < d; i++)
@@ -270,10 +272,10 @@ static void take_queries(const struct attn_job *j, struct nn__worker *w, const s
         memcpy(q, j->q + row_at(j, u, r), (size_t)d * sizeof *q);
         turn_heads(j->nn, &j->a->turn, u->span->row + u->first + r / j->group, q, 1, d);
         if (j->kv->kind == KERN_KV_F32) {
-            for (int i = 0; i < d; i++) q[i] *= j->a->scale;
+            for (int i = 0; i < d; i++) q[i] *= j->a->scale * LOG2_E;
             continue;
         }
-        w->q_scale[r] = j->nn->k->to_i16(whole, q, d) * j->a->scale;
+        w->q_scale[r] = j->nn->k->to_i16(whole, q, d) * j->a->scale * LOG2_E;
         for (int i = 0; i < d; i += 2) memcpy(w->q[i / 2][r], whole + i, sizeof w->q[0][0]);
     }
 }

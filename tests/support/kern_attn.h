@@ -77,7 +77,7 @@ static void attend_as_defined(float *out, const struct kern_attn *a, const struc
             for (int c = 0; c < a->d; c++)
                 s += (double)a->q_f32[r * a->d + c] * (double)p->k[at + (size_t)c];
             if (a->softcap != 0) s = (double)a->softcap * tanh(s / (double)a->softcap);
-            s = exp(s); /* some sqrt(d) large */
+            s = exp2(s); /* some sqrt(d) large */
             sum += s;
             for (int c = 0; c < a->d; c++) o[c] += s * (double)p->v[at + (size_t)c];
         }
@@ -107,7 +107,7 @@ static void test_attn(int m, int d, bool f32, float cap)
         a.out = out[i] = output(on + 64) + 32;
         attend(f32 ? kern->attn_f32 : kern->attn, &a, &p);
     }
-    /* exp turns the rounding of a score, some sqrt(d) large, into a relative error; a weight is rounded to
+    /* exp2 turns the rounding of a score, some sqrt(d) large, into a relative error; a weight is rounded to
      * a part of 32767, and between levels that may fall to either side */
     double worst = distance(out[0], out[1], on, 1), off = distance(want, out[1], on, 1);
     double by_levels = 3e-7 * d + 1e-6 + (f32 ? 0 : 2e-4), by_format = f32 ? 0 : 4e-4 + 5e-5 * d;

@@ -82,13 +82,13 @@ static void soften(const struct kern_attn *a, int r, int n, __m256i (*s)[4],
            max = _mm256_max_ps(old, over_lanes(true, all));
     _mm256_maskstore_ps(a->max + r, here, max);
     max = _mm256_and_ps(max, _mm256_cmp_ps(max, none, _CMP_NEQ_UQ));
-    __m256 keep = exp8(_mm256_sub_ps(old, max));
+    __m256 keep = exp2_8(_mm256_sub_ps(old, max));
     _mm256_store_ps(base, max);
     _mm256_storeu_ps(shrink, keep);
     for (int j = 0; j < 8; j++) all[j] = _mm256_setzero_ps();
     for (int j = 0; j < n; j++) UNROLL for (int h = 0; h < 4; h++)
         {
-            __m256 x = exp8(_mm256_sub_ps(v[j][h], _mm256_set1_ps(base[j])));
+            __m256 x = exp2_8(_mm256_sub_ps(v[j][h], _mm256_set1_ps(base[j])));
             all[j] = _mm256_add_ps(all[j], _mm256_and_ps(in[j][h], x));
             x = _mm256_mul_ps(x, _mm256_load_ps(scale + KERN_PAGE + 8 * h));
             v[j][h] = _mm256_and_ps(in[j][h], x);

@@ -243,6 +243,21 @@ ALWAYS __m256 exp8(__m256 x)
     return _mm256_and_ps(p, _mm256_cmp_ps(x, _mm256_set1_ps(-87), _CMP_NLT_UQ)); /* keeps NaN */
 }
 
+/* 2^x for x <= 0; 0 below 2^-126. */
+ALWAYS __m256 exp2_8(__m256 x)
+{
+    __m256 n = _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    __m256 f = _mm256_sub_ps(x, n), p = _mm256_set1_ps(EXP2_5);
+    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(EXP2_4));
+    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(EXP2_3));
+    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(EXP2_2));
+    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(EXP2_1));
+    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(1));
+    __m256i e = _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23);
+    p = _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), e));
+    return _mm256_and_ps(p, _mm256_cmp_ps(x, _mm256_set1_ps(-126), _CMP_NLT_UQ)); /* keeps NaN */
+}
+
 /* tanh(x): (e - 1) / (e + 1) with e = exp(2 |x|), and an odd polynomial below 0.625, where that
  * difference would cancel (S. Moshier, Cephes, tanhf.c). */
 ALWAYS __m256 tanh8(__m256 x)

@@ -188,13 +188,13 @@ ALWAYS void soften(const int R, const bool i8, const struct kern_attn *a, int r,
     __mmask16 some = _mm512_cmp_ps_mask(max, none, _CMP_NEQ_UQ);
     _mm512_mask_storeu_ps(a->max + r, here, max);
     max = _mm512_maskz_mov_ps(some, max);
-    __m512 keep = exp16(_mm512_max_ps(_mm512_sub_ps(old, max), _mm512_set1_ps(-200)));
+    __m512 keep = exp2_16(_mm512_max_ps(_mm512_sub_ps(old, max), _mm512_set1_ps(-200)));
     _mm512_store_ps(base, max);
     _mm512_store_ps(shrink, keep);
     UNROLL for (int j = 0; j < R; j++)
     {
         UNROLL for (int h = 0; h < 2; h++) v[j][h] =
-            _mm512_maskz_mov_ps(m[j][h], exp16(_mm512_sub_ps(v[j][h], _mm512_set1_ps(base[j]))));
+            _mm512_maskz_mov_ps(m[j][h], exp2_16(_mm512_sub_ps(v[j][h], _mm512_set1_ps(base[j]))));
         all[j] = _mm512_add_ps(v[j][0], v[j][1]);
         UNROLL for (int h = 0; h < 2; h++) v[j][h] =
             _mm512_maskz_mul_ps(m[j][h], v[j][h], _mm512_load_ps(scale + KERN_PAGE + 16 * h));

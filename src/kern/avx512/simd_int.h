@@ -226,6 +226,20 @@ ALWAYS __m512 exp16(__m512 x)
     return _mm512_scalef_ps(p, n);
 }
 
+/* 2^x: 2^n * p(f) with a polynomial of degree 5, the least relative error (below 2e-7) on |f| <= 1/2 that 1 at
+ * 0 leaves; underflows to 0. 5 operations on the multiply ports, where exp16 has 9. */
+ALWAYS __m512 exp2_16(__m512 x)
+{
+    __m512 n = _mm512_roundscale_ps(x, 8), f = _mm512_sub_ps(x, n);
+    __m512 p = _mm512_set1_ps(EXP2_5);
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(EXP2_4));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(EXP2_3));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(EXP2_2));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(EXP2_1));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(1));
+    return _mm512_scalef_ps(p, n);
+}
+
 ALWAYS __mmask16 first_n(int n)
 {
     return n >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << n) - 1);

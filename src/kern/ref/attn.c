@@ -1,5 +1,5 @@
 /* One page of keys: scores, online softmax, weighted values. When a row's maximum grows, what it
- * has gathered so far shrinks by exp(old - new). */
+ * has gathered so far shrinks by 2^(old - new). */
 #include "kern_int.h"
 
 #include <math.h>
@@ -13,9 +13,9 @@ static float soften(const struct kern_attn *a, int r, float *s)
         if (a->softcap != 0) s[j] = a->softcap * tanhf(s[j] / a->softcap);
         max = fmaxf(max, s[j]);
     }
-    float shrink = expf(a->max[r] - max), sum = 0;
+    float shrink = exp2f(a->max[r] - max), sum = 0;
     for (int j = 0; j < KERN_PAGE; j++) {
-        s[j] = j >= a->lo[r] && j < a->hi[r] ? expf(s[j] - max) : 0;
+        s[j] = j >= a->lo[r] && j < a->hi[r] ? exp2f(s[j] - max) : 0;
         sum += s[j];
     }
     a->sum[r] = a->sum[r] * shrink + sum;
