@@ -42,7 +42,7 @@ static size_t blocks_of(int64_t k)
 size_t kern_act_bytes(int m, int64_t k)
 {
     return blocks_of(k) *
-           (((size_t)m * (KERN_K + (8 + 16 + 8 + 1 + 16) * 4 + 8 * 2 + 1) + 63) / 64 * 64);
+           (((size_t)m * (KERN_K + (8 + 16 + 8 + 8 + 1 + 16) * 4 + 8 * 2 + 1) + 63) / 64 * 64);
 }
 
 void kern_act_bind(struct kern_act *a, void *mem, int m, int64_t k)
@@ -52,7 +52,8 @@ void kern_act_bind(struct kern_act *a, void *mem, int m, int64_t k)
     a->sum = (int32_t *)(a->q + rows * KERN_K);
     a->scale = (float *)(a->sum + rows * 16);
     a->total = a->scale + rows * 8;
-    a->halves = (uint32_t *)(a->total + rows * 8);
+    a->share = a->total + rows * 8;
+    a->halves = (uint32_t *)(a->share + rows * 8);
     a->whole = (float *)(a->halves + rows * 16);
     a->low = (int16_t *)(a->whole + rows);
     a->some = (uint8_t *)(a->low + rows * 8);
@@ -148,7 +149,7 @@ float kern__f16(uint16_t h)
 void kern__act_total(const struct kern_act *a, size_t row, int g, int32_t sum)
 {
     size_t at = row * KERN_GROUPS + (size_t)g;
-    if (!a->halved) {
+    if (a->steps != 2) {
         a->total[at] = a->scale[at] * (float)sum;
         return;
     }
@@ -185,12 +186,20 @@ static float power(uint32_t halves, int sign)
     return f;
 }
 
+/* Sixteenths to take off, the most that leave `here` below the rest. */
+static int sixteenths(float here, float whole, int steps)
+{
+    int i = 0, next = KERN_PARTS / steps;
+    while (i + next < KERN_PARTS && here <= whole * (1 - (float)(i + next) / 16)) i += next;
+    return i;
+}
+
 void kern__act_scales(const struct kern_act *a, size_t row, const float *amax, float *inv)
 {
     float *scale = a->scale + row * KERN_GROUPS, whole = 0;
     a->some[row] = 0;
     for (int g = 0; g < KERN_GROUPS; g++) a->some[row] |= (uint8_t)((amax[g] != 0) << g);
-    if (!a->halved) {
+    if (!a->steps) {
         for (int g = 0; g < KERN_GROUPS; g++) {
             inv[g] = amax[g] > 0 ? 127.0f / amax[g] : 0;
             scale[g] = amax[g] / 127.0f;
@@ -203,16 +212,17 @@ void kern__act_scales(const struct kern_act *a, size_t row, const float *amax, f
     a->whole[row] = some ? whole / 127.0f : 0;
     for (int g = 0; g < KERN_GROUPS; g++) {
         uint32_t most, here, h = 0, *halves = a->halves + row * 2 * KERN_GROUPS + g;
+        float *share = a->share + row * KERN_GROUPS + g;
         memcpy(&most, &whole, 4);
         memcpy(&here, &amax[g], 4);
         if (some) h = (most - here) >> 23;
         if (h > KERN__HALVES) h = KERN__HALVES;
         h <<= 23;
-        float rest = amax[g] * power(h, 1);
-        bool less = some && rest <= whole * 0.75f;
+        int off = some ? sixteenths(amax[g] * power(h, 1), whole, a->steps) : 0;
         halves[0] = h;
-        halves[KERN_GROUPS] = less ? KERN_LESS : 0;
-        inv[g] = some ? 127.0f / whole * power(h, 1) * (less ? 1 / 0.75f : 1) : 0;
-        scale[g] = a->whole[row] * power(h, -1) * (less ? 0.75f : 1);
+        halves[KERN_GROUPS] = (uint32_t)off * KERN_PART;
+        *share = power(h, -1) * (1 - (float)off / 16);
+        inv[g] = some ? 127.0f / whole * power(h, 1) / (1 - (float)off / 16) : 0;
+        scale[g] = a->whole[row] * *share;
     }
 }

@@ -30,7 +30,7 @@
  *           Planes are concatenated with the 4- or 2-bit plane as the low bits.
  * Rows with KERN_SCALE_K are whole blocks of 8 groups.
  * A value is scale * (code - bias), or scale * code + min with mins; with levels, the code indexes
- * 16 levels. A scale of 0 of KERN_SCALE_K is read as 2^-70. Float types are [k][32] values of
+ * 16 levels. A scale of 0 may be read as 2^-70. Float types are [k][32] values of
  * their own type.
  */
 #ifndef KERN_H
@@ -61,13 +61,13 @@ size_t kern_block_bytes(const struct kern_fmt *f, int ng);
 size_t kern_scale_bytes(const struct kern_fmt *f, int ng);
 size_t kern_panel_bytes(const struct kern_fmt *f, int64_t k);
 
-/* Bytes from a scale of a tile to 3/4 of it, which AVX-512 has of KERN_SCALE_K for three tokens and more. */
-enum { KERN_LESS = KERN_K / 16 * KERN_ROWS * sizeof(float) };
+/* Parts of a scale of a tile, where a level has them: 1 - i / 16 of it i KERN_PART bytes behind. */
+enum { KERN_PARTS = 8, KERN_PART = KERN_GROUPS * KERN_ROWS * sizeof(float) };
 
 /* A block made ready for products: its scales as floats and its codes as bytes, or as they lie. */
 struct kern_tile {
     _Alignas(64) uint8_t code[KERN_K / 4][KERN_ROWS][4]; /* laid out like codes of 8 bits */
-    float scale[KERN_K / 8][KERN_ROWS]; /* [256 / group] used; KERN_LESS on: 3/4 of them */
+    float scale[KERN_PARTS * KERN_GROUPS][KERN_ROWS];    /* [256 / group] used, and their parts */
     float min[KERN_K / 16][KERN_ROWS];
     /* Of levels that have minimums of KERN_SCALE_K in integers: of two groups, and their factor. */
     int16_t low[KERN_GROUPS / 2][KERN_ROWS][2];
@@ -75,27 +75,29 @@ struct kern_tile {
     const uint8_t *codes;  /* code, or in the block */
     const uint8_t *scales; /* as they lie: in the block, where a level needs no floats */
     int bits;              /* of codes; bytes of levels are stored + 128 */
+    bool parts;            /* scales have those that activations name */
     const uint8_t *next; /* packed bytes that are wanted soon, to be fetched beside the products */
     size_t next_bytes;
 };
 
 /* Activations of m tokens in int8, blocks of 256 columns outermost; columns past k are zeros.
  * x = q * scale; a scale for each 32 columns. sum: of q over 16 columns; total: scale * sum over 32.
- * With `halved`, which weights of KERN_SCALE_K ask for, the scales of a block are one scale halved
- * as often as leaves a group's values below 127, and then times 3/4 if that still does: scale = whole *
- * 2^-(halves >> 23), times 3/4 where less is KERN_LESS and not 0. Products then subtract exponents, of one of two
- * scales of weights, where they would multiply, and minimums meet integers: low is 8 times the sum over 32, times
- * the same and rounded, and total = whole / 8 * low. */
+ * With steps, the scales of a block are one scale, halved as often as leaves a group's values below 127, and then
+ * times 1 - i / 16, i < 8 (of 2 steps: 0 or 4), the least that still does: scale = whole * share, share =
+ * 2^-(halves >> 23) * (1 - which / KERN_PART / 16). Products then subtract exponents, of parts of weights' scales, where they would
+ * multiply, and with 2 steps minimums of KERN_SCALE_K meet integers: low is 8 times the sum over 32, times share and
+ * rounded, and total = whole / 8 * low. */
 struct kern_act {
     int m;
-    bool halved;
+    int steps;        /* kern_steps of the weights; 0: scales are the groups' own */
     int8_t *q;        /* [blocks][m][256] */
     float *scale;     /* [blocks][m][8] */
     int32_t *sum;     /* [blocks][m][16] */
     float *total;     /* [blocks][m][8] */
     float *whole;     /* [blocks][m] */
-    uint32_t *halves; /* [blocks][m][2][8]: halves, and less */
-    int16_t *low;     /* [blocks][m][8], only with halved */
+    float *share;     /* [blocks][m][8] */
+    uint32_t *halves; /* [blocks][m][2][8]: halves, and which */
+    int16_t *low;     /* [blocks][m][8], only with 2 steps */
     uint8_t *some;    /* [blocks][m], bit g: group g is not all zeros */
 };
 size_t kern_act_bytes(int m, int64_t k);
@@ -206,6 +208,7 @@ struct kern_attn {
 
 struct kern {
     const char *name;
+    int f16_steps; /* of activations for less than 8 bits with KERN_SCALE_F16, 0 where they would not pay */
 
     /* Row t of a from x[k]. */
     void (*act)(const struct kern_act *a, int t, const float *x, int64_t k);
@@ -267,6 +270,13 @@ struct kern {
     int64_t (*probe_f32)(int64_t rounds);
     uint64_t (*probe_read)(const void *p, size_t n);
 };
+
+/* Steps that weights ask of their activations. Of KERN_SCALE_K 2: their scales have parts for few tokens too. */
+static inline int kern_steps(const struct kern *k, const struct kern_fmt *f)
+{
+    if (f->scale == KERN_SCALE_K) return 2;
+    return f->scale == KERN_SCALE_F16 && f->bits < 8 ? k->f16_steps : 0;
+}
 
 ERR_DOOR int kern_get(const struct kern **out, const char *level, struct err *e);
 

@@ -83,7 +83,7 @@ static inline bool kern__pairs_seen(const struct kern_attn *a, int r, int n, int
 /* Weights of a page whose sum is less are zeros. */
 #define KERN__WEIGHTS_LEAST 0x1p-100f
 
-/* Stands for a scale of 0 in KERN_SCALE_K, whose others are 2^-24 and more, so that an exponent can be
+/* Stands for a scale of 0 where activations have steps. Others are 2^-24 and more, so that an exponent can be
  * subtracted from any; added to the others it is lost. */
 #define KERN__NO_SCALE 0x1p-70f
 

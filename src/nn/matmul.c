@@ -33,8 +33,8 @@ struct job {
     enum nn_rest rest; /* that of row t is row n + t of the rounded ones */
     int64_t k;
     long panels;
-    bool halved; /* in int8: some matrix asks for such scales */
-    int parts;   /* of the rows; a unit is a panel and a part */
+    int steps; /* in int8: kern_steps of the matrices, the least that one asks for */
+    int parts; /* of the rows; a unit is a panel and a part */
     atomic_long refined;
 };
 
@@ -170,7 +170,7 @@ static void bind_rows(struct job *j, struct nn__worker *w, void *mem)
         kern_act16_bind(&w->act16, mem, j->n, j->k);
     } else {
         kern_act_bind(&w->act, mem, j->rest ? 2 * j->n : j->n, j->k);
-        w->act.halved = j->halved;
+        w->act.steps = j->steps;
     }
 }
 
@@ -284,6 +284,12 @@ static int parts_of(const struct nn *nn, int n)
     return parts < 1 ? 1 : parts < nn->threads ? parts : nn->threads;
 }
 
+static void take_steps(struct job *j, const struct nn_mat *w)
+{
+    int steps = kern_steps(j->nn->k, w->fmt);
+    if (steps && (!j->steps || steps < j->steps)) j->steps = steps;
+}
+
 /* With remainders in parts whose rows and theirs fit what was reserved. */
 static void start(struct nn *nn, const struct nn_mm *mm, int n_mm, const struct nn_in *in, int n)
 {
@@ -291,8 +297,8 @@ static void start(struct nn *nn, const struct nn_mm *mm, int n_mm, const struct 
     j.k = mm->w->k;
     for (int i = 0; i < n_mm; i++) {
         j.panels += (mm[i].w->rows + KERN_ROWS - 1) / KERN_ROWS;
-        j.halved |= mm[i].w->fmt->scale == KERN_SCALE_K;
-        if (mm[i].up) j.halved |= mm[i].up->fmt->scale == KERN_SCALE_K;
+        take_steps(&j, mm[i].w);
+        if (mm[i].up) take_steps(&j, mm[i].up);
         if (j.way == IN_INT8 && mm[i].rest) j.rest = mm[i].rest;
     }
     for (int most = j.rest ? nn->rows / 2 : n; j.row0 < n; j.row0 += j.n) {

@@ -42,12 +42,24 @@ ALWAYS __m256 power(__m256i halves, bool up)
     return _mm256_castsi256_ps(up ? _mm256_add_epi32(one, halves) : _mm256_sub_epi32(one, halves));
 }
 
+/* Of the largest of groups here: the part of the whole above it, by sixteenths or by quarters. */
+ALWAYS __m256 part_above(__m256 here, __m256 whole, int steps)
+{
+    __m256 part = _mm256_set1_ps(1);
+    for (int i = 1; i < KERN_PARTS; i++) {
+        __m256 less = _mm256_set1_ps(1 - (float)i / 16);
+        __mmask8 m = _mm256_cmp_ps_mask(here, _mm256_mul_ps(whole, less), _CMP_LE_OQ);
+        if (steps == KERN_PARTS || i == KERN_PARTS / 2) part = _mm256_mask_mov_ps(part, m, less);
+    }
+    return part;
+}
+
 /* kern__act_scales. */
 ALWAYS void scales(const struct kern_act *a, size_t row, __m256 amax, float *inv)
 {
     __m256 most = _mm256_set1_ps(127);
     a->some[row] = _mm256_cmp_ps_mask(amax, _mm256_setzero_ps(), _CMP_NEQ_UQ);
-    if (!a->halved) {
+    if (!a->steps) {
         __mmask8 some = _mm256_cmp_ps_mask(amax, _mm256_setzero_ps(), _CMP_GT_OQ);
         _mm256_storeu_ps(inv, _mm256_maskz_div_ps(some, most, amax));
         _mm256_storeu_ps(a->scale + row * KERN_GROUPS, _mm256_div_ps(amax, most));
@@ -58,20 +70,21 @@ ALWAYS void scales(const struct kern_act *a, size_t row, __m256 amax, float *inv
     __m256i halves = _mm256_sub_epi32(_mm256_castps_si256(top), _mm256_castps_si256(amax));
     halves = _mm256_min_epu32(_mm256_srli_epi32(halves, 23), _mm256_set1_epi32(KERN__HALVES));
     halves = _mm256_maskz_slli_epi32(some, halves, 23);
-    __m256 limit = _mm256_mul_ps(top, _mm256_set1_ps(0.75f)), one = _mm256_set1_ps(1);
-    __mmask8 less =
-        _mm256_mask_cmp_ps_mask(some, _mm256_mul_ps(amax, power(halves, true)), limit, _CMP_LE_OQ);
-    __m256 part = _mm256_mask_mov_ps(one, less, _mm256_set1_ps(0.75f));
-    __m256 part_inv = _mm256_mask_mov_ps(one, less, _mm256_set1_ps(1 / 0.75f));
+    __m256 part = part_above(_mm256_mul_ps(amax, power(halves, true)), top, a->steps);
+    part = _mm256_mask_mov_ps(_mm256_set1_ps(1), some, part);
     __m256 whole = _mm256_maskz_div_ps(some, top, most);
     __m256 by = _mm256_maskz_div_ps(some, most, top);
     a->whole[row] = _mm256_cvtss_f32(whole);
     __m256i *h = (__m256i *)(a->halves + row * 2 * KERN_GROUPS);
     _mm256_storeu_si256(h, halves);
-    _mm256_storeu_si256(h + 1, _mm256_maskz_set1_epi32(less, KERN_LESS));
-    whole = _mm256_mul_ps(_mm256_mul_ps(whole, power(halves, false)), part);
-    _mm256_storeu_ps(a->scale + row * KERN_GROUPS, whole);
-    _mm256_storeu_ps(inv, _mm256_mul_ps(_mm256_mul_ps(by, power(halves, true)), part_inv));
+    __m256 off =
+        _mm256_mul_ps(_mm256_sub_ps(_mm256_set1_ps(1), part), _mm256_set1_ps(16 * KERN_PART));
+    _mm256_storeu_si256(h + 1, _mm256_cvtps_epi32(off));
+    __m256 share = _mm256_mul_ps(power(halves, false), part);
+    _mm256_storeu_ps(a->share + row * KERN_GROUPS, share);
+    _mm256_storeu_ps(a->scale + row * KERN_GROUPS, _mm256_mul_ps(whole, share));
+    by = _mm256_mul_ps(by, power(halves, true));
+    _mm256_storeu_ps(inv, _mm256_div_ps(by, part));
 }
 
 /* 64 numbers of 16 each, in order. */
@@ -96,7 +109,7 @@ ALWAYS void totals(const struct kern_act *a, size_t row, __m512i s)
 {
     __m256i sum = _mm512_cvtepi64_epi32(_mm512_add_epi32(s, _mm512_srli_epi64(s, 32)));
     __m256 by = _mm256_loadu_ps(a->scale + row * KERN_GROUPS);
-    if (a->halved) {
+    if (a->steps == 2) {
         const __m256i *halves = (const __m256i *)(a->halves + row * 2 * KERN_GROUPS);
         __m256i h = _mm256_srli_epi32(_mm256_loadu_si256(halves), 23);
         __mmask8 less =

@@ -1,10 +1,10 @@
 /* 32 rows x 6 tokens, codes as bytes or taken apart in registers. Weights are the unsigned operand, a
  * lane is a row: no shuffle, no horizontal sum. Bound by the two multiply ports: a token costs a group
  * of 32 columns and half 8 vpdpbusd, a FMA to scale, another with mins, and a multiply of the two
- * scales, unless the activations' are halved: then an exponent is subtracted, on ports that are idle,
- * as are those that take codes apart. Minimums of groups of 32 with such scales are products of integers, half
- * a vpdpwssd a group. So 89 % (83 % with mins) of the int8 peak at best with halved scales and groups of 32,
- * 80 % (73 %) with others. Everything a token brings is broadcast from
+ * scales, unless the activations' have steps: then an exponent is subtracted from a part of the weights', on
+ * ports that are idle, as are those that take codes apart. Minimums of groups of 32 of KERN_SCALE_K are products
+ * of integers, half a vpdpwssd a group. So with steps and groups of 32 89 % of the int8 peak at best (with mins 83 %,
+ * of floats 80 %), with scales of their own 80 %. Everything a token brings is broadcast from
  * memory. The bias of signed formats is in the start of the integer sum, where it is free. The next
  * block is fetched a few lines beside each group; all at once they would hold up the loads. Rejected:
  * 64 rows x 3 tokens, which needs twice the broadcasts; one token's row at a time for few tokens (each
@@ -20,7 +20,6 @@ enum { TOKENS = 6, PAGE = 4096, PAGE_LINES = 4 };
 struct side {
     _Alignas(64) int32_t start[TOKENS][16]; /* -bias * sum; a group of 32 has the even ones */
     float total[TOKENS][16];                /* scale * sum of 16 */
-    float share[FEW][KERN_GROUPS];
 };
 
 struct job {
@@ -29,23 +28,27 @@ struct job {
     const int8_t *q;        /* [tokens][256] */
     const float *scale;     /* [tokens][8] */
     const uint32_t *halves; /* [tokens][2][8] */
-    const float *share;     /* of few tokens, [tokens][8]: what halves stand for */
+    const float *share;     /* [tokens][8] */
     const float *whole;     /* [tokens] */
     const int16_t *low;     /* [tokens][8] */
     const int32_t *start;   /* [tokens][16] */
     const float *total;     /* [tokens][8 per] */
     const char *next;       /* to be fetched, next_bytes beside each group */
     size_t next_bytes;
-    int ng;       /* groups of 32 */
-    uint8_t some; /* those in which a token is not all zeros */
-    bool mins;
+    int ng;              /* groups of 32 */
+    uint8_t some;        /* those in which a token is not all zeros */
+    bool mins, integers; /* minimums: floats, or those of tile.low */
     __m512i table;
 };
 
-/* Which integers: bits of the codes, parts of a group that have a scale, levels, halved scales. */
+/* Scales of activations: the groups' own, or those with steps, multiplied or from tables of parts. */
+enum scales { OWN, STEPS, PARTS };
+
+/* Which integers: bits of the codes, parts of a group that have a scale, levels. */
 struct kind {
     int bits, per;
-    bool levels, halved;
+    bool levels;
+    enum scales scales;
 };
 
 ALWAYS __m512 halved(__m512 v, uint32_t exponent)
@@ -54,16 +57,18 @@ ALWAYS __m512 halved(__m512 v, uint32_t exponent)
         _mm512_sub_epi32(_mm512_castps_si512(v), _mm512_set1_epi32((int)exponent)));
 }
 
-/* Scales `row` of a tile times token t's share of its whole in group g. Few tokens leave the multiply ports
- * idle and have no second table; the product is the same, and exact. */
-ALWAYS __m512 both_scales(const int T, const struct job *j, int row, int h, int t, int g)
+/* Scales `row` of a tile times token t's in group g, or its share of the whole there. Few tokens leave the
+ * multiply ports idle; the product is the same as the part, and exact but for the part's rounding. */
+ALWAYS __m512 both_scales(const int T, const enum scales kind, const struct job *j, int row, int h,
+                          int t, int g)
 {
     const char *at = (const char *)(j->t->scale[row] + 16 * h);
     const uint32_t *halves = j->halves + t * 2 * KERN_GROUPS + g;
-    if (T > FEW)
+    if (kind == PARTS && T > FEW)
         return halved(_mm512_load_ps((const float *)(at + halves[KERN_GROUPS])), halves[0]);
+    const float *by = kind == OWN ? j->scale : j->share;
     return _mm512_mul_ps(_mm512_load_ps((const float *)at),
-                         _mm512_set1_ps(j->share[t * KERN_GROUPS + g]));
+                         _mm512_set1_ps(by[t * KERN_GROUPS + g]));
 }
 
 ALWAYS void group(const int T, const struct kind k, const struct job *j, int g, __m512 acc[][2])
@@ -90,15 +95,9 @@ ALWAYS void group(const int T, const struct kind k, const struct job *j, int g, 
         }
         UNROLL for (int t = 0; t < T; t++)
         {
-            size_t at = (size_t)(t * KERN_GROUPS + g);
             UNROLL for (int h = 0; h < 2; h++)
             {
-                __m512 v;
-                if (k.halved)
-                    v = both_scales(T, j, g * k.per + s, h, t, g);
-                else
-                    v = _mm512_mul_ps(_mm512_load_ps(j->t->scale[g * k.per + s] + 16 * h),
-                                      _mm512_set1_ps(j->scale[at]));
+                __m512 v = both_scales(T, k.scales, j, g * k.per + s, h, t, g);
                 acc[t][h] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[t][h]), v, acc[t][h]);
             }
         }
@@ -137,18 +136,17 @@ ALWAYS void tokens(const int T, const struct kind k, const struct job *j)
 {
     __m512 acc[TOKENS][2];
     UNROLL for (int t = 0; t < T; t++) UNROLL for (int h = 0; h < 2; h++) acc[t][h] =
-        k.halved ? _mm512_setzero_ps() : sum_so_far(j, t, h);
+        k.scales != OWN ? _mm512_setzero_ps() : sum_so_far(j, t, h);
     for (int g = 0; g < j->ng; g++) {
         const char *next = j->next + (size_t)g * j->next_bytes;
         for (size_t at = 0; at < j->next_bytes; at += 64) _mm_prefetch(next + at, _MM_HINT_T1);
         if (j->some >> g & 1) group(T, k, j, g, acc);
     }
-    const bool integers = k.halved && k.per == 1; /* minimums, if there are any */
-    if (integers && j->mins) minimums(T, j, acc);
-    if (k.halved)
+    if (j->integers) minimums(T, j, acc);
+    if (k.scales != OWN)
         UNROLL for (int t = 0; t < T; t++) UNROLL for (int h = 0; h < 2; h++) acc[t][h] =
             _mm512_fmadd_ps(acc[t][h], _mm512_set1_ps(j->whole[t]), sum_so_far(j, t, h));
-    for (int g = 0; !integers && j->mins && g < j->ng * k.per; g++) {
+    for (int g = 0; j->mins && g < j->ng * k.per; g++) {
         __m512 m0 = _mm512_load_ps(j->t->min[g]), m1 = _mm512_load_ps(j->t->min[g] + 16);
         UNROLL for (int t = 0; t < T; t++)
         {
@@ -176,31 +174,32 @@ typedef void some_tokens(const struct job *j, int n);
         default: tokens(6, k, j); break;         \
         }                                        \
     }
-SOME_TOKENS(bits2_k, 2, 2, false, true)
-SOME_TOKENS(bits3_k, 3, 2, false, true)
-SOME_TOKENS(bits4, 4, 1, false, false)
-SOME_TOKENS(bits4_k, 4, 1, false, true)
-SOME_TOKENS(levels4, 4, 1, true, false)
-SOME_TOKENS(levels4_k, 4, 1, true, true)
-SOME_TOKENS(bits5, 5, 1, false, false)
-SOME_TOKENS(bits5_k, 5, 1, false, true)
-SOME_TOKENS(bits6_k, 6, 2, false, true)
-SOME_TOKENS(bytes, 8, 1, false, false)
-SOME_TOKENS(bytes_k, 8, 1, false, true)
-SOME_TOKENS(bytes_k16, 8, 2, false, true)
+SOME_TOKENS(bits2_k, 2, 2, false, PARTS)
+SOME_TOKENS(bits3_k, 3, 2, false, PARTS)
+SOME_TOKENS(bits4, 4, 1, false, STEPS)
+SOME_TOKENS(bits4_parts, 4, 1, false, PARTS)
+SOME_TOKENS(levels4_own, 4, 1, true, OWN)
+SOME_TOKENS(levels4, 4, 1, true, STEPS)
+SOME_TOKENS(levels4_parts, 4, 1, true, PARTS)
+SOME_TOKENS(bits5, 5, 1, false, STEPS)
+SOME_TOKENS(bits5_k, 5, 1, false, PARTS)
+SOME_TOKENS(bits6_k, 6, 2, false, PARTS)
+SOME_TOKENS(bytes_own, 8, 1, false, OWN)
+SOME_TOKENS(bytes_parts, 8, 1, false, PARTS)
+SOME_TOKENS(bytes_k16, 8, 2, false, PARTS)
 
 static some_tokens *which(const struct kern_tile *t, const struct kern_fmt *f)
 {
-    bool k = f->scale == KERN_SCALE_K;
+    bool own = !has_steps(f);
     switch (t->bits) {
     case 2: return bits2_k;
     case 3: return bits3_k;
     case 4:
-        if (f->levels) return k ? levels4_k : levels4;
-        return k ? bits4_k : bits4;
-    case 5: return k ? bits5_k : bits5;
+        if (f->levels) return own ? levels4_own : t->parts ? levels4_parts : levels4;
+        return t->parts ? bits4_parts : bits4;
+    case 5: return f->scale == KERN_SCALE_K ? bits5_k : bits5;
     case 6: return bits6_k;
-    default: return !k ? bytes : f->group == 16 ? bytes_k16 : bytes_k;
+    default: return own ? bytes_own : f->group == 16 ? bytes_k16 : bytes_parts;
     }
 }
 
@@ -224,18 +223,6 @@ ALWAYS void fill_total(struct side *s, const float *scale, const int32_t *sum, i
     }
 }
 
-ALWAYS void fill_share(struct side *s, const uint32_t *halves, int n)
-{
-    for (int t = 0; t < n; t++, halves += 2 * KERN_GROUPS) {
-        __m256i h = _mm256_loadu_si256((const __m256i *)halves),
-                less = _mm256_loadu_si256((const __m256i *)halves + 1);
-        __mmask8 some = _mm256_test_epi32_mask(less, less);
-        __m256 by = _mm256_mask_mov_ps(_mm256_set1_ps(1), some, _mm256_set1_ps(0.75f));
-        h = _mm256_sub_epi32(_mm256_castps_si256(by), h);
-        _mm256_storeu_ps(s->share[t], _mm256_castsi256_ps(h));
-    }
-}
-
 ALWAYS void fetch_page_starts(const void *next, size_t bytes)
 {
     uintptr_t from = (uintptr_t)next, page = (from + PAGE - 1) / PAGE * PAGE;
@@ -252,7 +239,9 @@ static void gemm_u8(struct kern_out o, const struct kern_tile *t, const struct k
     size_t pieces = (size_t)((n + TOKENS - 1) / TOKENS * ng); /* of next: one a tile and group */
     int bias = f->levels ? 128 : f->bias;
     struct side side;
-    struct job j = {.o = o, .t = t, .start = none, .ng = ng, .mins = f->mins};
+    struct job j = {.o = o, .t = t, .start = none, .ng = ng};
+    j.integers = has_low(f);
+    j.mins = f->mins && !j.integers;
     j.next = (const char *)t->next;
     j.next_bytes = n <= FEW ? 0 : (t->next_bytes / pieces + 63) / 64 * 64;
     if (f->levels) j.table = level_table(f->levels);
@@ -266,13 +255,10 @@ static void gemm_u8(struct kern_out o, const struct kern_tile *t, const struct k
         j.some = 0;
         for (int s = 0; s < step; s++) j.some |= a->some[row + (size_t)s];
         j.halves = a->halves + row * 2 * KERN_GROUPS;
+        j.share = a->share + row * KERN_GROUPS;
         j.whole = a->whole + row;
         j.low = a->low + row * KERN_GROUPS;
         j.total = a->total + row * KERN_GROUPS;
-        if (step <= FEW && f->scale == KERN_SCALE_K) {
-            fill_share(&side, j.halves, step);
-            j.share = side.share[0];
-        }
         if (bias) {
             fill_start(&side, f, bias, sum, step);
             j.start = side.start[0];
@@ -321,6 +307,7 @@ static void gemm_f32(struct kern_out o, const float *w, int k, const float *x, s
 void kern__avx512_gemm(struct kern *k)
 {
     k->gemm_u8 = gemm_u8;
+    k->f16_steps = KERN_PARTS;
     k->u8_i16 = false; /* vpdpbusd takes bytes */
     k->gemm_f32 = gemm_f32;
 }

@@ -5,7 +5,7 @@
 
 #include <limits.h>
 
-/* Tokens from which codes of 6 bits, and of 5 and 3, are taken apart once. */
+/* Tokens from which codes of 6 bits, and of 5 and 3, are taken apart once, and all parts of scales pay. */
 enum { MANY_6 = 13, MANY = 24 };
 
 ALWAYS void codes_all(const int bits, const int8_t *levels, uint8_t *out, const uint8_t *p, int ng)
@@ -19,13 +19,17 @@ ALWAYS void codes_all(const int bits, const int8_t *levels, uint8_t *out, const 
         }
 }
 
-ALWAYS void lesser_scales(struct kern_tile *t, int groups)
+/* Of scales the parts that activations of so many steps name. */
+ALWAYS void parts_of_scales(struct kern_tile *t, int groups, const int steps)
 {
     for (int g = 0; g < groups; g++) UNROLL for (int h = 0; h < 2; h++)
         {
             __m512 v = _mm512_load_ps(t->scale[g] + 16 * h);
-            v = _mm512_mul_ps(v, _mm512_set1_ps(0.75f));
-            _mm512_store_ps(t->scale[KERN_K / 16 + g] + 16 * h, v);
+            UNROLL for (int i = KERN_PARTS / steps; i < KERN_PARTS; i += KERN_PARTS / steps)
+            {
+                __m512 part = _mm512_mul_ps(v, _mm512_set1_ps(1 - (float)i / 16));
+                _mm512_store_ps(t->scale[KERN_GROUPS * i + g] + 16 * h, part);
+            }
         }
 }
 
@@ -35,7 +39,9 @@ static void unpack_u8(struct kern_tile *t, const struct kern_fmt *f, const uint8
     const uint8_t *p = block + kern_scale_bytes(f, ng);
     uint8_t *out = t->code[0][0];
     scales_of(t, f, block, ng);
-    if (f->scale == KERN_SCALE_K && n > FEW) lesser_scales(t, ng * KERN_GROUP / f->group);
+    t->parts = f->scale == KERN_SCALE_K ? n > FEW : has_steps(f) && n >= MANY;
+    if (t->parts && f->scale == KERN_SCALE_K) parts_of_scales(t, ng * KERN_GROUP / f->group, 2);
+    if (t->parts && f->scale != KERN_SCALE_K) parts_of_scales(t, ng, KERN_PARTS);
     t->codes = p;
     t->bits = f->bits;
     int many = f->bits == 6 ? MANY_6 : f->bits == 3 || f->bits == 5 ? MANY : INT_MAX;

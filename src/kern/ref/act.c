@@ -1,7 +1,7 @@
 /* Activations to int8: symmetric, a scale for 32 columns, rounded to the nearest even integer, so
- * that |x - q * scale| <= scale / 2. Halved scales leave 85 to 127 steps on each side where a scale
- * of its own has 127: on random weights they put the KL divergence up by a quarter (without 3/4
- * by three fifths), one scale for 256 columns to twice, on SmolLM2 and Gemma 3 to six times, as an
+ * that |x - q * scale| <= scale / 2. With steps a group has 85 (2 steps) or 113 (8) to 127 levels on each side where
+ * a scale of its own leaves 127: on random weights that puts the KL divergence up by a quarter or by a tenth (4 steps:
+ * a sixth, halves alone: three fifths); one scale for 256 columns to twice, on SmolLM2 and Gemma 3 to six times, as an
  * outlier then costs its whole neighbourhood the precision. */
 #include "kern_int.h"
 
