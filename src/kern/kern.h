@@ -208,7 +208,7 @@ struct kern_attn {
 
 struct kern {
     const char *name;
-    int f16_steps; /* of activations for less than 8 bits with KERN_SCALE_F16, 0 where they would not pay */
+    int f16_steps; /* of activations for 4 bits with KERN_SCALE_F16, 0 where they would not pay */
 
     /* Row t of a from x[k]. */
     void (*act)(const struct kern_act *a, int t, const float *x, int64_t k);
@@ -275,7 +275,7 @@ struct kern {
 static inline int kern_steps(const struct kern *k, const struct kern_fmt *f)
 {
     if (f->scale == KERN_SCALE_K) return 2;
-    return f->scale == KERN_SCALE_F16 && f->bits < 8 ? k->f16_steps : 0;
+    return f->scale == KERN_SCALE_F16 && f->bits == 4 ? k->f16_steps : 0;
 }
 
 ERR_DOOR int kern_get(const struct kern **out, const char *level, struct err *e);

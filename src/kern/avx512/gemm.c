@@ -181,7 +181,7 @@ SOME_TOKENS(bits4_parts, 4, 1, false, PARTS)
 SOME_TOKENS(levels4_own, 4, 1, true, OWN)
 SOME_TOKENS(levels4, 4, 1, true, STEPS)
 SOME_TOKENS(levels4_parts, 4, 1, true, PARTS)
-SOME_TOKENS(bits5, 5, 1, false, STEPS)
+SOME_TOKENS(bits5_own, 5, 1, false, OWN)
 SOME_TOKENS(bits5_k, 5, 1, false, PARTS)
 SOME_TOKENS(bits6_k, 6, 2, false, PARTS)
 SOME_TOKENS(bytes_own, 8, 1, false, OWN)
@@ -197,7 +197,7 @@ static some_tokens *which(const struct kern_tile *t, const struct kern_fmt *f)
     case 4:
         if (f->levels) return own ? levels4_own : t->parts ? levels4_parts : levels4;
         return t->parts ? bits4_parts : bits4;
-    case 5: return f->scale == KERN_SCALE_K ? bits5_k : bits5;
+    case 5: return own ? bits5_own : bits5_k;
     case 6: return bits6_k;
     default: return own ? bytes_own : f->group == 16 ? bytes_k16 : bytes_parts;
     }

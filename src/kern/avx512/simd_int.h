@@ -146,7 +146,7 @@ ALWAYS void scales_of_six(struct kern_tile *t, const uint8_t *p)
 /* Whose activations have steps. */
 ALWAYS bool has_steps(const struct kern_fmt *f)
 {
-    return f->scale == KERN_SCALE_K || (f->scale == KERN_SCALE_F16 && f->bits < 8);
+    return f->scale == KERN_SCALE_K || (f->scale == KERN_SCALE_F16 && f->bits == 4);
 }
 
 /* Whose minimums lie in low and dmin. */
