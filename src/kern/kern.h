@@ -83,10 +83,10 @@ struct kern_tile {
 /* Activations of m tokens in int8, blocks of 256 columns outermost; columns past k are zeros.
  * x = q * scale; a scale for each 32 columns. sum: of q over 16 columns; total: scale * sum over 32.
  * With steps, the scales of a block are one scale, halved as often as leaves a group's values below 127, and then
- * times 1 - i / 16, i < 8 (of 2 steps: 0 or 4), the least that still does: scale = whole * share, share =
- * 2^-(halves >> 23) * (1 - which / KERN_PART / 16). Products then subtract exponents, of parts of weights' scales, where they would
- * multiply, and with 2 steps minimums of KERN_SCALE_K meet integers: low is 8 times the sum over 32, times share and
- * rounded, and total = whole / 8 * low. */
+ * times 1 - i / 16, i < 8 (of 2 steps: 0 or 4), the least that still does: scale = whole * share, where share is
+ * 2^-(halves >> 23) * (1 - which / KERN_PART / 16). Products then subtract exponents, of parts of weights' scales,
+ * where they would multiply, and with 2 steps minimums of KERN_SCALE_K meet integers: low is 8 times the sum over
+ * 32, times share and rounded, and total = whole / 8 * low. */
 struct kern_act {
     int m;
     int steps;        /* kern_steps of the weights; 0: scales are the groups' own */

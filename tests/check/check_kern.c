@@ -606,7 +606,7 @@ static void test_all(struct nn *nn, const char *only)
             test_act(m, widths[w] - (m > 2 ? 5 : 0), m % 3 == 2 ? KERN_PARTS : 2 * (m % 3));
     for (size_t t = 0; t < n_types && chosen(only, "gemm"); t++)
         for (size_t w = 0; w < n_widths; w++)
-            for (int n = 1; n <= 14; n++) test_gemm(nn, types[t], widths[w], n);
+            for (int n = 1; n <= 27; n += n < 14 ? 1 : 13) test_gemm(nn, types[t], widths[w], n);
     for (size_t t = 0; t < n_types && chosen(only, "exact"); t++)
         for (int i = 0; i < 14 * 16; i++) test_exact(types[t], i % 14 + 1, i % KERN_GROUPS + 1);
     for (size_t t = 0; t < n_types && chosen(only, "i16"); t++)
