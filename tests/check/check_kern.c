@@ -150,8 +150,10 @@ static bool same_tile(const struct kern_fmt *f, const uint8_t *p, int ng)
     ref->unpack_u8(&a, f, p, ng, INT_MAX);
     k->unpack_u8(&b, f, p, ng, INT_MAX);
     if (b.bits != 8 || memcmp(a.codes, b.codes, codes) != 0) return false;
-    for (size_t i = 0; i < scales / sizeof(float); i++)
-        if (b.scale[0][i] == 0x1p-70f) b.scale[0][i] = 0;
+    for (int i = 0; i < ng * KERN_GROUP / f->group * KERN_ROWS; i++) {
+        float *scale = &b.scale[i / KERN_ROWS][i % KERN_ROWS];
+        if (*scale == 0x1p-70f) *scale = 0;
+    }
     return f->scale == KERN_SCALE_K || (memcmp(a.scale, b.scale, scales) == 0 &&
                                         (!f->mins || memcmp(a.min, b.min, scales) == 0));
 }
