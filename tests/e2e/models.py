@@ -184,11 +184,12 @@ def least_used_goes(s):
 
 
 def what_is_in_use_stays(s):
-    """Two long answers hold the memory; a third model waits for one of them to end."""
+    """Long answers of two models hold the memory; a third waits for those of one of them to end."""
     unload(s, "a", "b", "c")
     long = dict(prompt="Go on", max_tokens=1500, ignore_eos=True, temperature=0)
-    with concurrent.futures.ThreadPoolExecutor(6) as pool:
-        under_way = [pool.submit(s.good, "/v1/completions", model=m, **long) for m in ("a", "b")]
+    with concurrent.futures.ThreadPoolExecutor(7) as pool:
+        # Several of each, so that the first model's last while the second is still being loaded.
+        under_way = [pool.submit(s.good, "/v1/completions", model=m, **long) for m in ("a", "b") * 3]
         s.wait(lambda: {m["state"] for m in loaded(s).values()} == {"busy"} and len(loaded(s)) == 2)
         third = pool.submit(say, s, "c")
         s.wait(lambda: third.done() or "leaving" in {m["state"] for m in loaded(s).values()})
