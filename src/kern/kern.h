@@ -80,6 +80,13 @@ struct kern_tile {
     size_t next_bytes;
 };
 
+/* Steps that weights ask of their activations, f16 being those of the level (struct kern). */
+static inline int kern_steps(const struct kern_fmt *f, int f16)
+{
+    if (f->scale == KERN_SCALE_K) return 2;
+    return f->scale == KERN_SCALE_F16 && f->bits == 4 ? f16 : 0;
+}
+
 /* Activations of m tokens in int8, blocks of 256 columns outermost; columns past k are zeros.
  * x = q * scale; a scale for each 32 columns. sum: of q over 16 columns; total: scale * sum over 32.
  * With steps, the scales of a block are one scale, halved as often as leaves a group's values below 127, and then
@@ -208,7 +215,7 @@ struct kern_attn {
 
 struct kern {
     const char *name;
-    int f16_steps; /* of activations for 4 bits with KERN_SCALE_F16, 0 where they would not pay */
+    int f16_steps; /* of activations for 4 bits with KERN_SCALE_F16; 0: they would not pay */
 
     /* Row t of a from x[k]. */
     void (*act)(const struct kern_act *a, int t, const float *x, int64_t k);
@@ -270,13 +277,6 @@ struct kern {
     int64_t (*probe_f32)(int64_t rounds);
     uint64_t (*probe_read)(const void *p, size_t n);
 };
-
-/* Steps that weights ask of their activations. Of KERN_SCALE_K 2: their scales have parts for few tokens too. */
-static inline int kern_steps(const struct kern *k, const struct kern_fmt *f)
-{
-    if (f->scale == KERN_SCALE_K) return 2;
-    return f->scale == KERN_SCALE_F16 && f->bits == 4 ? k->f16_steps : 0;
-}
 
 ERR_DOOR int kern_get(const struct kern **out, const char *level, struct err *e);
 

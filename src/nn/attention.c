@@ -9,8 +9,6 @@
 #include <math.h>
 #include <string.h>
 
-#define LOG2_E 1.44269504f /* kernels take scores to base 2 */
-
 size_t nn_kv_page_bytes(const struct nn_kv *kv)
 {
     return (size_t)kv->heads * kern_page_bytes(kv->d_head, kv->kind);
@@ -137,6 +135,7 @@ struct attn_job {
     const float *q;
     const struct nn_attn *a;
     const struct nn_kv *kv;
+    float scale, softcap;               /* to base 2, as kernels take scores */
     int layer, n_spans, group, queries; /* query heads a KV head; queries a unit */
     const struct nn_span *spans;
     long units, cut; /* cut: segments of the longest span, when each is a task of its own */
@@ -217,7 +216,7 @@ static void segment(const struct attn_job *j, struct nn__worker *w, const struct
                           .q_f32 = w->q_f32,
                           .lo = lo,
                           .hi = hi,
-                          .softcap = j->a->softcap * LOG2_E,
+                          .softcap = j->softcap,
                           .max = p.max,
                           .sum = p.sum,
                           .out = p.out};
@@ -272,10 +271,10 @@ static void take_queries(const struct attn_job *j, struct nn__worker *w, const s
         memcpy(q, j->q + row_at(j, u, r), (size_t)d * sizeof *q);
         turn_heads(j->nn, &j->a->turn, u->span->row + u->first + r / j->group, q, 1, d);
         if (j->kv->kind == KERN_KV_F32) {
-            for (int i = 0; i < d; i++) q[i] *= j->a->scale * LOG2_E;
+            for (int i = 0; i < d; i++) q[i] *= j->scale;
             continue;
         }
-        w->q_scale[r] = j->nn->k->to_i16(whole, q, d) * j->a->scale * LOG2_E;
+        w->q_scale[r] = j->nn->k->to_i16(whole, q, d) * j->scale;
         for (int i = 0; i < d; i += 2) memcpy(w->q[i / 2][r], whole + i, sizeof w->q[0][0]);
     }
 }
@@ -366,11 +365,14 @@ static long cut_of(const struct attn_job *j)
 void nn_attention(struct nn *nn, float *out, const float *q, const struct nn_attn *a,
                   const struct nn_kv *kv, int layer, const struct nn_span *s, int n_spans)
 {
+    const float log2_e = 1.44269504f;
     struct attn_job j = {.nn = nn,
                          .out = out,
                          .q = q,
                          .a = a,
                          .kv = kv,
+                         .scale = a->scale * log2_e,
+                         .softcap = a->softcap * log2_e,
                          .layer = layer,
                          .n_spans = n_spans,
                          .spans = s,

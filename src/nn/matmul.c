@@ -286,7 +286,7 @@ static int parts_of(const struct nn *nn, int n)
 
 static void take_steps(struct job *j, const struct nn_mat *w)
 {
-    int steps = kern_steps(j->nn->k, w->fmt);
+    int steps = kern_steps(w->fmt, j->nn->k->f16_steps);
     if (steps && (!j->steps || steps < j->steps)) j->steps = steps;
 }
 

@@ -196,7 +196,8 @@ static void test_unpack(struct nn *nn, uint32_t type, int64_t rows, int64_t cols
     free(want);
 }
 
-/* A group's scale is enough for its values, and not half as much more, unless their block has far larger ones. */
+/* A group's scale is enough for its values, and no more than a step too large, unless their block has far larger
+ * ones. */
 static void scales_fit(const struct kern_act *a, int t, const float *x, int64_t cols)
 {
     static const float fit[] = {[0] = 1.00001f, [2] = 1.50001f, [KERN_PARTS] = 1.12501f};
@@ -257,7 +258,7 @@ static void test_gemm(struct nn *nn, uint32_t type, int64_t cols, int n)
     m.data = guarded(bytes);
     nn_mat_pack(nn, &m, src);
     kern_act_bind(&a, mem, n + 1, cols);
-    a.steps = kern_steps(k, m.fmt);
+    a.steps = kern_steps(m.fmt, k->f16_steps);
     unsigned silent =
         (unsigned)(rng_u64(&rng) & rng_u64(&rng)); /* groups that are 0 in all tokens */
     for (int t = 0; t <= n; t++) {

@@ -42,14 +42,14 @@ ALWAYS __m256 power(__m256i halves, bool up)
     return _mm256_castsi256_ps(up ? _mm256_add_epi32(one, halves) : _mm256_sub_epi32(one, halves));
 }
 
-/* Of the largest of groups here: the part of the whole above it, by sixteenths or by quarters. */
+/* Of the largest of groups here: the part of the whole above it. */
 ALWAYS __m256 part_above(__m256 here, __m256 whole, int steps)
 {
     __m256 part = _mm256_set1_ps(1);
-    for (int i = 1; i < KERN_PARTS; i++) {
+    for (int i = KERN_PARTS / steps; i < KERN_PARTS; i += KERN_PARTS / steps) {
         __m256 less = _mm256_set1_ps(1 - (float)i / 16);
         __mmask8 m = _mm256_cmp_ps_mask(here, _mm256_mul_ps(whole, less), _CMP_LE_OQ);
-        if (steps == KERN_PARTS || i == KERN_PARTS / 2) part = _mm256_mask_mov_ps(part, m, less);
+        part = _mm256_mask_mov_ps(part, m, less);
     }
     return part;
 }

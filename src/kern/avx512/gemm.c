@@ -190,7 +190,7 @@ SOME_TOKENS(bytes_k16, 8, 2, false, PARTS)
 
 static some_tokens *which(const struct kern_tile *t, const struct kern_fmt *f)
 {
-    bool own = !has_steps(f);
+    bool own = !kern_steps(f, KERN_PARTS);
     switch (t->bits) {
     case 2: return bits2_k;
     case 3: return bits3_k;

@@ -143,12 +143,6 @@ ALWAYS void scales_of_six(struct kern_tile *t, const uint8_t *p)
     }
 }
 
-/* Whose activations have steps. */
-ALWAYS bool has_steps(const struct kern_fmt *f)
-{
-    return f->scale == KERN_SCALE_K || (f->scale == KERN_SCALE_F16 && f->bits == 4);
-}
-
 /* Whose minimums lie in low and dmin. */
 ALWAYS bool has_low(const struct kern_fmt *f)
 {
@@ -163,7 +157,7 @@ ALWAYS void scales_of(struct kern_tile *t, const struct kern_fmt *f, const uint8
 {
     int groups = ng * KERN_GROUP / f->group, n = groups * KERN_ROWS;
     if (f->scale == KERN_SCALE_F16) {
-        const __m512 none = _mm512_set1_ps(has_steps(f) ? KERN__NO_SCALE : 0);
+        const __m512 none = _mm512_set1_ps(kern_steps(f, KERN_PARTS) ? KERN__NO_SCALE : 0);
         for (int i = 0; i < n; i += 16)
             _mm512_store_ps(t->scale[0] + i, _mm512_add_ps(f16x16(p + 2 * i), none));
         for (int i = 0; f->mins && i < n; i += 16)

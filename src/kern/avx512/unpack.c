@@ -39,9 +39,10 @@ static void unpack_u8(struct kern_tile *t, const struct kern_fmt *f, const uint8
     const uint8_t *p = block + kern_scale_bytes(f, ng);
     uint8_t *out = t->code[0][0];
     scales_of(t, f, block, ng);
-    t->parts = f->scale == KERN_SCALE_K ? n > FEW : has_steps(f) && n >= MANY;
-    if (t->parts && f->scale == KERN_SCALE_K) parts_of_scales(t, ng * KERN_GROUP / f->group, 2);
-    if (t->parts && f->scale != KERN_SCALE_K) parts_of_scales(t, ng, KERN_PARTS);
+    int groups = ng * KERN_GROUP / f->group, steps = kern_steps(f, KERN_PARTS);
+    t->parts = steps == 2 ? n > FEW : steps && n >= MANY;
+    if (t->parts && steps == 2) parts_of_scales(t, groups, 2);
+    if (t->parts && steps != 2) parts_of_scales(t, groups, KERN_PARTS);
     t->codes = p;
     t->bits = f->bits;
     int many = f->bits == 6 ? MANY_6 : f->bits == 3 || f->bits == 5 ? MANY : INT_MAX;
