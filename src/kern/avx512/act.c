@@ -43,10 +43,11 @@ ALWAYS __m256 power(__m256i halves, bool up)
 }
 
 /* Of the largest of groups here: the part of the whole above it. */
-ALWAYS __m256 part_above(__m256 here, __m256 whole, int steps)
+ALWAYS __m256 part_above(__m256 here, __m256 whole, const int steps)
 {
     __m256 part = _mm256_set1_ps(1);
-    for (int i = KERN_PARTS / steps; i < KERN_PARTS; i += KERN_PARTS / steps) {
+    UNROLL for (int i = KERN_PARTS / steps; i < KERN_PARTS; i += KERN_PARTS / steps)
+    {
         __m256 less = _mm256_set1_ps(1 - (float)i / 16);
         __mmask8 m = _mm256_cmp_ps_mask(here, _mm256_mul_ps(whole, less), _CMP_LE_OQ);
         part = _mm256_mask_mov_ps(part, m, less);
@@ -70,7 +71,8 @@ ALWAYS void scales(const struct kern_act *a, size_t row, __m256 amax, float *inv
     __m256i halves = _mm256_sub_epi32(_mm256_castps_si256(top), _mm256_castps_si256(amax));
     halves = _mm256_min_epu32(_mm256_srli_epi32(halves, 23), _mm256_set1_epi32(KERN__HALVES));
     halves = _mm256_maskz_slli_epi32(some, halves, 23);
-    __m256 part = part_above(_mm256_mul_ps(amax, power(halves, true)), top, a->steps);
+    __m256 rest = _mm256_mul_ps(amax, power(halves, true)), part;
+    part = a->steps == 2 ? part_above(rest, top, 2) : part_above(rest, top, KERN_PARTS);
     part = _mm256_mask_mov_ps(_mm256_set1_ps(1), some, part);
     __m256 whole = _mm256_maskz_div_ps(some, top, most);
     __m256 by = _mm256_maskz_div_ps(some, most, top);
